@@ -1,0 +1,50 @@
+# make install | demo | test | lint | types | layers | clean        (Linux and macOS, Python 3.11 or newer)
+
+PYTHON ?= python3
+WORKERS ?= 2
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+# Tests share the cores with each other; one thread a process is the fastest arrangement.
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: help install demo test lint types layers clean
+
+help:
+	@echo "make install  create $(VENV) and install himac with its pinned dependencies"
+	@echo "make demo     train a small model on the household tasks that ship with himac"
+	@echo "make test     lint, types, import layers and tests"
+	@echo "make clean    remove $(VENV), caches and build products (runs/ is kept)"
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "himac needs Python 3.11 or newer, but '$(PYTHON)' is missing or older: run 'make $(MAKECMDGOALS) PYTHON=/path/to/python3.11'." >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	@touch $@
+
+demo: install
+	$(BIN)/himac demo
+
+# pytest comes last, so that its closing line is the last line of the output.
+test: install
+	@$(MAKE) --no-print-directory lint types layers
+	@$(BIN)/python -m pytest -q -n $(WORKERS)
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: install
+	$(BIN)/mypy
+
+layers: install
+	$(BIN)/lint-imports
+
+clean:
+	rm -rf $(VENV) build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +

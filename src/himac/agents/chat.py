@@ -1,0 +1,82 @@
+"""Turn boundaries as token ids, taken once from the tokenizer's chat template.
+
+The template is rendered a single time with markers in place of the messages and cut at the markers. From then on a
+context only grows: nothing that was sampled is ever rendered or tokenised again.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+_USER, _REPLY, _NEXT = "himac0user0marker", "himac0reply0marker", "himac0next0marker"
+
+
+class ChatFormat:
+    """How a conversation with one model is spelled in token ids.
+
+    Args:
+        tokenizer: A Hugging Face tokenizer. Without a chat template a plain-text format is used in which a reply is
+            one paragraph, ended by the end-of-text token (or by an empty line where there is none).
+    """
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+        eos = tokenizer.eos_token or "\n\n"
+        if getattr(tokenizer, "chat_template", None):
+            messages = [
+                {"role": "user", "content": _USER},
+                {"role": "assistant", "content": _REPLY},
+                {"role": "user", "content": _NEXT},
+            ]
+            text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+            self._before, rest = text.split(_USER)
+            self._generation, rest = rest.split(_REPLY)
+            between, self._next_generation = rest.split(_NEXT)
+            first = messages[:1]
+            opening = tokenizer.apply_chat_template(first, tokenize=False, add_generation_prompt=True)
+            self._generation = opening.split(_USER)[1]
+            self._end, self._between = _split_end(between, tokenizer)
+        else:
+            self._before, self._generation, self._next_generation = "", "\n\n> ", "\n\n> "
+            self._end, self._between = eos, "\n\n"
+        self.end_ids: tuple[int, ...] = tuple(self._encode(self._end))
+        known = {self.end_ids[0]} if len(self.end_ids) == 1 else set()
+        if tokenizer.eos_token_id is not None:
+            known.add(int(tokenizer.eos_token_id))
+        self.stop_token_ids: tuple[int, ...] = tuple(sorted(known))
+        self.stop: tuple[str, ...] = () if len(self.end_ids) == 1 else (self._end,)
+
+    def open(self, text: str) -> list[int]:
+        """Prompt of a new segment: one user message, ready for the reply."""
+        return self._encode(self._before + text + self._generation)
+
+    def follow(self, text: str) -> list[int]:
+        """What comes between the end of a reply and the next one: a user message, ready for the reply."""
+        return self._encode(self._between + text + self._next_generation)
+
+    def encode_reply(self, text: str) -> list[int]:
+        """A reply with its end token, as a demonstration spells it."""
+        return [*self._encode(text), *self.end_ids]
+
+    def decode_reply(self, token_ids: tuple[int, ...] | list[int]) -> str:
+        """Text of a sampled reply without its end token; special tokens inside stay visible."""
+        ids = list(token_ids)
+        if ids and ids[-1] in self.stop_token_ids:
+            ids = ids[:-1]
+        text: str = self._tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        return text.removesuffix(self._end)
+
+    def _encode(self, text: str) -> list[int]:
+        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False)
+        return ids
+
+
+def _split_end(between: str, tokenizer: Any) -> tuple[str, str]:
+    """Split `<end>...next user prefix` into the end-of-reply token and what follows it."""
+    specials = sorted(getattr(tokenizer, "all_special_tokens", []), key=len, reverse=True)
+    for token in specials:
+        if between.startswith(token):
+            return token, between[len(token) :]
+    ids = tokenizer.encode(between, add_special_tokens=False)
+    end = tokenizer.decode(ids[:1])
+    return end, between[len(end) :]

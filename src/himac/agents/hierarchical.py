@@ -1,0 +1,66 @@
+"""The hierarchical agent: one model as planner and as executor; only the prompt differs."""
+
+from __future__ import annotations
+
+from himac.agents.base import AgentBase
+from himac.agents.parsing import SUB_DONE, Reply, format_blueprint, parse_blueprint, parse_reply
+from himac.agents.recorder import SegmentRecorder
+from himac.types import Blueprint, Demonstration, DemoTurn, Role, Row
+
+
+class HierarchicalAgent(AgentBase):
+    """Prompts and parsers of macro and micro policy.
+
+    The executor's context is its rules, the active sub-goal, the observation at the segment's start and the turns of this
+    segment: the "temporal attention mask" of Section 3.2.
+    """
+
+    def planner_prompt(self, instruction: str, observation: str) -> list[int]:
+        """Token ids that ask for a blueprint."""
+        parts = [self.texts.planner, observation if self.config.planner.sees_observation else "", f"Task: {instruction}"]
+        return self.chat.open("\n".join(part for part in parts if part))
+
+    def parse_blueprint(self, token_ids: tuple[int, ...], finished: bool) -> Blueprint:
+        """Total parser of the planner's reply."""
+        return parse_blueprint(self.chat.decode_reply(token_ids), self.config.planner.max_subgoals, finished)
+
+    def executor_prompt(self, subgoal: str, start: str, instruction: str) -> list[int]:
+        """Token ids that open a segment."""
+        task = f"Task: {instruction}" if self.config.executor.sees_task else ""
+        parts = [self.texts.executor, task, start, f"Goal: {subgoal}"]
+        return self.chat.open("\n".join(part for part in parts if part))
+
+    def executor_turn(self, observation: str, subgoal: str) -> list[int]:
+        """Token ids of the next observation inside a segment."""
+        reminder = f"\nGoal: {subgoal}" if self.config.executor.repeat_subgoal else ""
+        return self.chat.follow(observation + reminder)
+
+    def parse_reply(self, token_ids: tuple[int, ...]) -> Reply:
+        """Total parser of the executor's reply; without `<sub_done>` (ablation) the marker is not honoured."""
+        reply = parse_reply(self.chat.decode_reply(token_ids))
+        if self.config.executor.sub_done:
+            return reply
+        return Reply(reply.action or "", False)
+
+    def demo_rows(self, demo: Demonstration) -> list[Row]:
+        """One planner row and one executor row a segment."""
+        planner = SegmentRecorder(Role.PLANNER, self.planner_prompt(demo.instruction, demo.observation))
+        planner.reply(self.chat.encode_reply(format_blueprint(demo.blueprint)))
+        rows = [planner.demo_row(demo.task.id)]
+        for segment in demo.segments:
+            prompt = self.executor_prompt(segment.subgoal, segment.start, demo.instruction)
+            recorder = SegmentRecorder(Role.EXECUTOR, prompt, segment.subgoal)
+            for number, turn in enumerate(segment.turns):
+                ids = self.chat.encode_reply(_spell(turn))
+                if turn.train:
+                    recorder.reply(ids)
+                else:
+                    recorder.given(ids)
+                if number + 1 < len(segment.turns):
+                    recorder.given(self.executor_turn(turn.observation, segment.subgoal))
+            rows.append(recorder.demo_row(demo.task.id))
+        return rows
+
+
+def _spell(turn: DemoTurn) -> str:
+    return (turn.action or "") + (SUB_DONE if turn.sub_done else "")

@@ -1,0 +1,63 @@
+"""Builds one segment token by token: the only place where contexts are assembled, in rollout and from demonstrations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from himac.types import Role, Row, Segment, Turn
+
+
+class SegmentRecorder:
+    """An append-only context with, per token, whether the policy sampled it and at what log-probability."""
+
+    def __init__(self, role: Role, prompt_ids: Sequence[int], subgoal: str | None = None) -> None:
+        self.role = role
+        self.subgoal = subgoal
+        self.token_ids: list[int] = list(prompt_ids)
+        self._sampled: list[bool] = [False] * len(self.token_ids)
+        self._logprobs: list[float] = [0.0] * len(self.token_ids)
+        self._turns: list[Turn] = []
+
+    def __len__(self) -> int:
+        return len(self.token_ids)
+
+    def given(self, token_ids: Sequence[int]) -> None:
+        """Tokens the policy did not choose: observations, forced ends, mistakes shown in a demonstration."""
+        self.token_ids.extend(token_ids)
+        self._sampled.extend([False] * len(token_ids))
+        self._logprobs.extend([0.0] * len(token_ids))
+
+    def reply(
+        self, token_ids: Sequence[int], logprobs: Sequence[float] | None = None, sampled: Sequence[bool] | None = None
+    ) -> tuple[int, int]:
+        """A reply of the policy; returns its half-open token span."""
+        start = len(self.token_ids)
+        flags = list(sampled) if sampled is not None else [True] * len(token_ids)
+        values = list(logprobs) if logprobs is not None else [0.0] * len(token_ids)
+        self.token_ids.extend(token_ids)
+        self._sampled.extend(flags)
+        self._logprobs.extend(value if flag else 0.0 for value, flag in zip(values, flags, strict=True))
+        return start, len(self.token_ids)
+
+    def turn(self, turn: Turn) -> None:
+        """Record what came of a reply."""
+        self._turns.append(turn)
+
+    def segment(self) -> Segment:
+        """Freeze."""
+        return Segment(
+            role=self.role,
+            token_ids=np.asarray(self.token_ids, dtype=np.int32),
+            sampled=np.asarray(self._sampled, dtype=np.bool_),
+            logprobs=np.asarray(self._logprobs, dtype=np.float32),
+            turns=tuple(self._turns),
+            subgoal=self.subgoal,
+        )
+
+    def demo_row(self, group_id: str) -> Row:
+        """The context as a supervised row: every token recorded as a reply is imitated."""
+        segment = self.segment()
+        zeros = np.zeros(len(segment.token_ids), dtype=np.float32)
+        return Row(segment.token_ids, segment.sampled, zeros, zeros, self.role, group_id)

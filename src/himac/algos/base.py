@@ -1,0 +1,54 @@
+"""What an algorithm is: a few phases, each of which collects episodes and says which rows to train with which advantages.
+
+The trainer updates on the rows, hands the new weights to the generator and only then starts the next phase.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from himac.types import Group, Row, Task
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseOutcome:
+    """What a phase produced.
+
+    Attributes:
+        rows: Rows of the update.
+        groups: Compared episodes, for metrics.
+        carry: What the next phase of this iteration needs (picklable); saved with a checkpoint between phases.
+        metrics: Extra figures of the phase.
+    """
+
+    rows: list[Row]
+    groups: list[Group]
+    carry: Any = None
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseContext:
+    """Where in the run a phase stands; every random draw derives from `seed`."""
+
+    iteration: int
+    seed: int
+
+
+Phase = Callable[[PhaseContext, Sequence[Task], Any], PhaseOutcome]
+
+
+class Algorithm(Protocol):
+    """Implemented by one short file per algorithm."""
+
+    @property
+    def tasks_per_iteration(self) -> int:
+        """P: how many tasks an iteration draws."""
+        ...
+
+    @property
+    def phases(self) -> tuple[tuple[str, Phase], ...]:
+        """Names and functions of the phases, in order."""
+        ...

@@ -1,0 +1,99 @@
+"""Episodes for the algorithms: how tasks, blueprints and seeds become programs for the collector."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from himac.agents.flat import FlatAgent
+from himac.agents.hierarchical import HierarchicalAgent
+from himac.rollout.collect import Collector
+from himac.rollout.episode import Proposal, Setting, execute, flat_episode, propose
+from himac.seeding import derive_seed
+from himac.types import Episode, Task
+
+
+class HierarchicalSampler:
+    """Blueprints and their executions for many tasks at once."""
+
+    def __init__(self, setting: Setting, agent: HierarchicalAgent, collector: Collector) -> None:
+        self.setting, self.agent, self.collector = setting, agent, collector
+
+    def propose(self, tasks: Sequence[Task], count: int, seed: int, greedy: bool = False) -> list[list[Proposal]]:
+        """`count` blueprints a task, sampled at the planner's temperature."""
+        temperature = 0.0 if greedy else self.agent.config.planner.temperature
+        programs = [
+            propose(self.setting, self.agent, task, count, temperature, derive_seed(seed, n, task.id), env_seed(seed, n, task))
+            for n, task in enumerate(tasks)
+        ]
+        proposals: list[list[Proposal]] = self.collector.run(programs)
+        return proposals
+
+    def execute(
+        self, tasks: Sequence[Task], proposals: Sequence[Sequence[Proposal]], seed: int, greedy: bool = False
+    ) -> list[list[Episode]]:
+        """One episode for every proposal of every task.
+
+        Greedy executions are deterministic, so equal blueprints of one task run once and share the result.
+        """
+        temperature = 0.0 if greedy else self.agent.config.executor.temperature
+        programs, places = [], dict[tuple[int, object], int]()
+        for n, (task, candidates) in enumerate(zip(tasks, proposals, strict=True)):
+            for m, proposal in enumerate(candidates):
+                key = (n, proposal.blueprint.subgoals if greedy else m)
+                if key not in places:
+                    places[key] = len(programs)
+                    run_seed = derive_seed(seed, n, task.id, places[key])
+                    programs.append(
+                        execute(self.setting, self.agent, task, proposal, temperature, run_seed, env_seed(seed, n, task))
+                    )
+        done: list[Episode] = self.collector.run(programs)
+        return [
+            [
+                _with_plan(done[places[n, proposal.blueprint.subgoals if greedy else m]], proposal)
+                for m, proposal in enumerate(candidates)
+            ]
+            for n, candidates in enumerate(proposals)
+        ]
+
+
+class FlatSampler:
+    """Whole episodes of a flat policy."""
+
+    def __init__(self, setting: Setting, agent: FlatAgent, collector: Collector) -> None:
+        self.setting, self.agent, self.collector = setting, agent, collector
+
+    def rollout(self, tasks: Sequence[Task], count: int, seed: int, greedy: bool = False) -> list[list[Episode]]:
+        """`count` episodes a task."""
+        temperature = 0.0 if greedy else self.agent.config.flat.temperature
+        programs = [
+            flat_episode(
+                self.setting, self.agent, task, temperature, derive_seed(seed, n, task.id, m), env_seed(seed, n, task)
+            )
+            for n, task in enumerate(tasks)
+            for m in range(count)
+        ]
+        done: list[Episode] = self.collector.run(programs)
+        return [done[n * count : (n + 1) * count] for n in range(len(tasks))]
+
+
+def env_seed(seed: int, number: int, task: Task) -> int:
+    """Seed of the environment: shared by a group, so that all its episodes start alike."""
+    return derive_seed(seed, number, task.id, "env") % 2**31
+
+
+def _with_plan(episode: Episode, proposal: Proposal) -> Episode:
+    """The shared episode of equal blueprints, with this proposal's own planner tokens."""
+    if episode.plan is proposal.plan:
+        return episode
+    return Episode(
+        task=episode.task,
+        seed=episode.seed,
+        blueprint=proposal.blueprint,
+        plan=proposal.plan,
+        segments=episode.segments,
+        ret=episode.ret,
+        stop=episode.stop,
+        env_steps=episode.env_steps,
+        wall_s=episode.wall_s,
+        error=episode.error,
+    )

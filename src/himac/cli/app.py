@@ -1,0 +1,152 @@
+"""Commands and their options; the work is done in the sibling modules, imported on use."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from himac import __version__
+from himac.errors import HimacError
+
+app = typer.Typer(
+    name="himac",
+    help="Train long-horizon language-model agents with HiMAC: a planner and an executor in one model.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+ConfigArg = Annotated[Path, typer.Argument(help="Configuration file (YAML).")]
+Overrides = Annotated[list[str] | None, typer.Argument(help="Dotted overrides, e.g. train.iterations=20 seed=1.")]
+RunDir = Annotated[Path | None, typer.Option("--run-dir", help="Where the run is kept. Default: runs/<configuration name>.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Continue an interrupted run exactly where it stood.")]
+ModelOpt = Annotated[Path | None, typer.Option("--model", help="Hugging Face model directory; replaces model.path.")]
+
+
+@app.callback(invoke_without_command=True)
+def _root(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.command("init-model")
+def init_model(
+    config: ConfigArg,
+    output: Annotated[Path, typer.Argument(help="Directory to create.")],
+    overrides: Overrides = None,
+) -> None:
+    """Make a small Qwen2-architecture model from scratch, with a tokenizer trained on the benchmark's texts."""
+    from himac.cli.stages import init_model_command
+
+    init_model_command(config, output, overrides or [])
+
+
+@app.command()
+def warmstart(
+    config: ConfigArg,
+    output: Annotated[Path, typer.Argument(help="Directory of the warm-started model to create.")],
+    overrides: Overrides = None,
+    model: ModelOpt = None,
+) -> None:
+    """Train a model on scripted demonstrations (supervised)."""
+    from himac.cli.stages import warmstart_command
+
+    warmstart_command(config, output, overrides or [], model)
+
+
+@app.command()
+def train(
+    config: ConfigArg,
+    overrides: Overrides = None,
+    run_dir: RunDir = None,
+    resume: Resume = False,
+    model: ModelOpt = None,
+) -> None:
+    """Train with the configured algorithm; without a model, make and warm-start one first."""
+    from himac.cli.train import train_command
+
+    train_command(config, overrides or [], run_dir, resume, model)
+
+
+@app.command("eval")
+def evaluate(
+    config: ConfigArg,
+    output: Annotated[Path, typer.Option("--output", help="Directory for results.jsonl and summary.json.")],
+    overrides: Overrides = None,
+    model: ModelOpt = None,
+    split: Annotated[str | None, typer.Option(help="Split to evaluate. Default: env.eval_split.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first tasks of the split.")] = None,
+    blueprints: Annotated[str, typer.Option(help="planner | random | none: who writes the blueprints.")] = "planner",
+    planner_model: Annotated[
+        Path | None, typer.Option(help="Another model that writes the blueprints, sampled at temperature 1.")
+    ] = None,
+) -> None:
+    """Run every task of a split once and write per-task results."""
+    from himac.cli.evaluate import evaluate_command
+
+    evaluate_command(config, output, overrides or [], model, split, limit, blueprints, planner_model)
+
+
+@app.command()
+def play(
+    config: ConfigArg,
+    overrides: Overrides = None,
+    model: ModelOpt = None,
+    split: Annotated[str | None, typer.Option(help="Split to draw from. Default: env.eval_split.")] = None,
+    task: Annotated[str | None, typer.Option(help="Task id, or its number in the split.")] = None,
+    delay: Annotated[float, typer.Option(min=0, help="Seconds between turns.")] = 0.3,
+) -> None:
+    """Watch one episode: the blueprint, the active sub-goal, the actions."""
+    from himac.cli.play import play_command
+
+    play_command(config, overrides or [], model, split, task, delay)
+
+
+@app.command()
+def demo(
+    overrides: Overrides = None,
+    run_dir: RunDir = None,
+    config: Annotated[Path | None, typer.Option(help="Another demo configuration.")] = None,
+) -> None:
+    """Train a small agent with HiMAC on the built-in household tasks and show the result."""
+    from himac.cli.demo import demo_command
+
+    demo_command(overrides or [], run_dir, config)
+
+
+@app.command()
+def report(run_dir: Annotated[Path, typer.Argument(help="Run directory.")]) -> None:
+    """Draw the learning curve and write the Markdown summary of a run."""
+    from himac.cli.report import report_command
+
+    report_command(run_dir)
+
+
+def main() -> None:
+    """Entry point: one clear sentence and a non-zero exit code for every failure a user can repair."""
+    try:
+        app()
+    except HimacError as error:
+        _fail(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        _fail("interrupted; the run directory is intact, continue with --resume", 130)
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            _fail(f"the disk is full ({error.filename or 'while writing'}); free some space, then continue with --resume", 5)
+        if error.errno == errno.EPIPE:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(1)
+        raise
+
+
+def _fail(message: str, code: int) -> None:
+    sys.stdout.flush()
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(code)

@@ -1,0 +1,84 @@
+"""`himac eval`: every task of a split once, with per-task results."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from himac.cli.console import console, percent, progress_bar
+from himac.config import load_config
+from himac.errors import ConfigError
+from himac.evaluate import BlueprintSource, evaluate, summarise, write_results
+from himac.rollout.runtime import build_benchmark, build_runtime
+from himac.types import Episode
+
+SOURCES = ("planner", "random", "none")
+
+
+def evaluate_command(
+    config_path: Path,
+    output: Path,
+    overrides: Sequence[str],
+    model: Path | None,
+    split: str | None,
+    limit: int | None,
+    blueprints: str,
+    planner_model: Path | None,
+) -> None:
+    """Evaluate and write `results.jsonl` (one line a task and repeat) and `summary.json`."""
+    if blueprints not in SOURCES:
+        raise ConfigError(f"--blueprints must be one of {', '.join(SOURCES)}, not '{blueprints}'")
+    config = load_config(config_path, overrides)
+    benchmark = build_benchmark(config)
+    split = split or config.env.eval_split
+    if split not in benchmark.splits():
+        raise ConfigError(f"benchmark '{config.env.name}' has no split '{split}'; choose one of {', '.join(benchmark.splits())}")
+    tasks = benchmark.tasks(split)[:limit]
+    planner = None
+    with build_runtime(config, str(model) if model else None, config.eval.max_live, benchmark) as runtime:
+        if planner_model is not None:
+            planner = build_runtime(config, str(planner_model), config.eval.max_live, benchmark)
+        rounds = list[list[Episode]]()
+        with progress_bar() as bar:
+            task = bar.add_task(f"eval {split}", total=len(tasks) * config.eval.repeats, note="")
+
+            def tick(result: Any) -> None:
+                if isinstance(result, Episode):
+                    bar.advance(task)
+
+            for repeat in range(config.eval.repeats):
+                rounds.append(
+                    evaluate(
+                        runtime,
+                        tasks,
+                        temperature=config.eval.temperature,
+                        seed=config.seed + repeat,
+                        blueprints=cast("BlueprintSource", blueprints),
+                        planner=planner,
+                        planner_temperature=1.0 if planner is not None else None,
+                        on_result=tick,
+                    )
+                )
+    episodes = [episode for done in rounds for episode in done]
+    split_hash = benchmark.split_hash(split)
+    summary: dict[str, Any] = summarise(episodes)
+    successes = [summarise(done)["success"] for done in rounds]
+    summary |= {
+        "split": split,
+        "split_hash": split_hash,
+        "tasks": len(tasks),
+        "repeats": len(rounds),
+        "temperature": config.eval.temperature,
+        "success_std": statistics.stdev(successes) if len(successes) > 1 else 0.0,
+        "blueprints": blueprints if planner_model is None else f"planner {planner_model}",
+        "model": str(model or config.model.path),
+    }
+    output.mkdir(parents=True, exist_ok=True)
+    write_results(output / "results.jsonl", episodes, split_hash)
+    (output / "summary.json").write_text(json.dumps(summary, indent=2), encoding="utf-8")
+    for key in sorted(key for key in summary if key.startswith("success/")):
+        console.print(f"{key.removeprefix('success/'):40s} {percent(summary[key])}")
+    console.print(f"{'all':40s} {percent(summary['success'])}  ({len(tasks)} tasks, split {split} {split_hash[:12]})")

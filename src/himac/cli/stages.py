@@ -1,0 +1,81 @@
+"""Making a model: initialisation from scratch and the supervised warm start."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from himac.agents.parsing import format_blueprint
+from himac.cli.console import console, progress_bar
+from himac.config import Config, load_config
+from himac.envs.base import Benchmark, demonstrations
+from himac.errors import ConfigError
+from himac.rollout.runtime import build_benchmark, build_runtime
+from himac.seeding import derive_seed
+from himac.types import Demonstration
+
+
+def init_model_command(config_path: Path, output: Path, overrides: Sequence[str]) -> None:
+    """`himac init-model`."""
+    config = load_config(config_path, overrides)
+    make_model(config, build_benchmark(config), _fresh(output))
+
+
+def warmstart_command(config_path: Path, output: Path, overrides: Sequence[str], model: Path | None) -> None:
+    """`himac warmstart`."""
+    config = load_config(config_path, overrides)
+    warm_model(config, build_benchmark(config), str(model or config.model.path), _fresh(output))
+
+
+def make_model(config: Config, benchmark: Benchmark, output: Path) -> None:
+    """Initialise a model whose tokenizer is trained on demonstrations of the training split."""
+    from himac.engines.local.init_model import init_model
+
+    tasks = benchmark.tasks(config.env.train_split)[: config.init.tokenizer_games]
+    demos = demonstrations(benchmark, tasks, 1, derive_seed(config.seed, "tokenizer"))
+    shape = config.init.model_dump(exclude={"tokenizer_games"})
+    parameters = init_model(output, _texts(benchmark, demos), seed=config.seed, **shape)
+    console.print(f"model: {parameters / 1e6:.2f} M parameters -> {output}")
+
+
+def warm_model(config: Config, benchmark: Benchmark, model: str, output: Path) -> dict[str, Any]:
+    """Warm-start `model` into the new directory `output`; returns the report, also kept as `warmstart.json`."""
+    from himac.train.checkpoint import save_model
+    from himac.train.warmstart import warmstart
+
+    with build_runtime(config, model, benchmark=benchmark) as runtime, progress_bar() as bar:
+        console.print("warm start: writing demonstrations")
+        task = bar.add_task("warm start", total=None, note="")
+
+        def tick(step: int, steps: int, metrics: dict[str, float]) -> None:
+            rate = metrics.get("tokens_per_s", 0.0)
+            bar.update(task, completed=step, total=steps, note=f"loss {metrics['loss']:.3f}  {rate:,.0f} tokens/s")
+
+        report = warmstart(runtime, tick)
+        save_model(output, runtime.model, runtime.tokenizer, {"warmstart.json": json.dumps(asdict(report), indent=2)})
+    console.print(
+        f"warm start: {report.demonstrations} demonstrations, {report.tokens / 1e6:.1f} M tokens, "
+        f"loss {report.loss_first:.3f} -> {report.loss_last:.3f} in {report.seconds:.0f} s -> {output}"
+    )
+    return asdict(report)
+
+
+def _texts(benchmark: Benchmark, demos: Iterator[Demonstration]) -> Iterator[str]:
+    yield "\n".join((benchmark.texts.planner, benchmark.texts.executor, benchmark.texts.flat))
+    for demo in demos:
+        yield f"{demo.observation}\nTask: {demo.instruction}"
+        yield format_blueprint(demo.blueprint)
+        for segment in demo.segments:
+            yield f"{segment.start}\nGoal: {segment.subgoal}"
+            for turn in segment.turns:
+                yield turn.action or ""
+                yield turn.observation
+
+
+def _fresh(output: Path) -> Path:
+    if output.exists():
+        raise ConfigError(f"{output} exists already; choose a new directory or remove it")
+    return output

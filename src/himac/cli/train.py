@@ -1,0 +1,128 @@
+"""`himac train`: a run directory from a configuration, in stages that are each atomic and resumable."""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from himac.cli.console import console, percent, progress_bar
+from himac.cli.stages import make_model, warm_model
+from himac.config import Config, difference, dump_config, load_config
+from himac.envs.base import Benchmark
+from himac.errors import CheckpointError
+from himac.rollout.runtime import build_benchmark, build_runtime
+
+RESUMABLE_CHANGES = ("train.iterations", "train.env_steps", "train.keep_checkpoints", "threads")
+
+
+def train_command(
+    config_path: Path, overrides: Sequence[str], run_dir: Path | None, resume: bool, model: Path | None
+) -> None:
+    """Prepare the run directory and train."""
+    config = load_config(config_path, [*overrides, *([f"model.path={model}"] if model else [])])
+    run_training(config, run_dir or Path("runs") / config_path.stem, resume)
+
+
+def run_training(config: Config, run_dir: Path, resume: bool) -> None:
+    """Train into `run_dir`: initialise and warm-start when no model is given, then reinforcement learning."""
+    _prepare(config, run_dir, resume)
+    benchmark = build_benchmark(config)
+    start = _starting_model(config, benchmark, run_dir)
+    _reinforce(config, benchmark, start, run_dir)
+
+
+def _prepare(config: Config, run_dir: Path, resume: bool) -> None:
+    saved = run_dir / "config.yaml"
+    if resume:
+        if not saved.is_file():
+            raise CheckpointError(f"{run_dir} holds no run to resume (no config.yaml); start it without --resume")
+        changed = difference(load_config(saved), config, RESUMABLE_CHANGES)
+        if changed:
+            raise CheckpointError(f"{run_dir} was started with another configuration: {'; '.join(changed)}; use a new --run-dir")
+    elif run_dir.exists() and any(run_dir.iterdir()):
+        raise CheckpointError(f"{run_dir} is not empty; continue it with --resume or choose another --run-dir")
+    run_dir.mkdir(parents=True, exist_ok=True)
+    _write(saved, dump_config(config))
+    _write(run_dir / "environment.json", json.dumps(_environment(), indent=2))
+
+
+def _starting_model(config: Config, benchmark: Benchmark, run_dir: Path) -> str:
+    """The given model, or one made and warm-started here; finished stages are kept."""
+    if config.model.path:
+        return config.model.path
+    made, warmed = run_dir / "init", run_dir / "warmstart"
+    if not made.exists():
+        make_model(config, benchmark, made)
+    if not warmed.exists():
+        warm_model(config, benchmark, str(made), warmed)
+    return str(warmed)
+
+
+def _reinforce(config: Config, benchmark: Benchmark, start: str, run_dir: Path) -> None:
+    from himac.engines.local.loading import load_model
+    from himac.train.checkpoint import load_latest
+    from himac.train.factory import frozen_copy, make_learner
+    from himac.train.trainer import Trainer
+
+    latest = load_latest(run_dir)
+    path = str(latest.model_dir) if latest else start
+    with build_runtime(config, path, config.train.max_live, benchmark) as runtime, progress_bar() as bar:
+        reference = None
+        if config.train.learner.kl_coef > 0:
+            reference = load_model(start, config.model.dtype, config.model.device)[0] if latest else runtime.model
+            reference = frozen_copy(reference)
+        learner = make_learner(runtime.model, config, reference)
+        task = bar.add_task(config.algo.name, total=config.train.iterations, note="")
+        board = _TensorBoard(run_dir)
+
+        def show(entry: dict[str, Any]) -> None:
+            board.add(entry)
+            note = f"{entry['phase']}: success {percent(entry['success'])}, return {entry['return_mean']:.2f}"
+            bar.update(task, completed=trainer.progress.iteration, note=f"{note}, {entry['env_steps']:,} steps")
+            if entry["kind"] == "eval" or not console.is_terminal:
+                console.print(f"iteration {entry['iteration']:4d}  {note}, {entry['env_steps']:,} environment steps")
+
+        trainer = Trainer(config, runtime, learner, run_dir, on_record=show)
+        if latest is not None:
+            trainer.restore(latest.state)
+            console.print(f"resumed {run_dir} at iteration {trainer.progress.iteration}, phase {trainer.progress.phase}")
+        trainer.run()
+        board.close()
+
+
+class _TensorBoard:
+    """Scalars of `metrics.jsonl` for TensorBoard."""
+
+    def __init__(self, run_dir: Path) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._writer = SummaryWriter(str(run_dir / "tensorboard"))  # type: ignore[no-untyped-call]
+
+    def add(self, entry: dict[str, Any]) -> None:
+        for key, value in entry.items():
+            if isinstance(value, float):
+                self._writer.add_scalar(f"{entry['phase']}/{key}", value, entry["env_steps"])  # type: ignore[no-untyped-call]
+
+    def close(self) -> None:
+        self._writer.close()  # type: ignore[no-untyped-call]
+
+
+def _environment() -> dict[str, Any]:
+    packages = ("himac", "torch", "transformers", "tokenizers", "gymnasium", "numpy")
+    return {
+        "command": sys.argv,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": {name: metadata.version(name) for name in packages},
+    }
+
+
+def _write(path: Path, text: str) -> None:
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)

@@ -1,0 +1,306 @@
+"""The one configuration tree and the only home of defaults.
+
+A run is described by one YAML file plus dotted overrides (`train.lr=1e-4`). Unknown keys, wrong types and values out of
+range are refused at the door with a sentence that names the key. The resolved tree is saved with every run.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from himac.errors import ConfigError
+
+Positive = Annotated[int, Field(gt=0)]
+NonNegative = Annotated[int, Field(ge=0)]
+
+
+class _Node(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class ModelConfig(_Node):
+    """The starting weights and how they are held."""
+
+    path: str = ""
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+
+class InitConfig(_Node):
+    """Shape of a model made from scratch by `init-model` (Qwen2 architecture, own tokenizer)."""
+
+    vocab_size: Positive = 2048
+    hidden_size: Positive = 192
+    layers: Positive = 4
+    heads: Positive = 4
+    kv_heads: Positive = 2
+    intermediate: Positive | None = None
+    max_position: Positive = 4096
+    tokenizer_games: Positive = 300
+
+
+class EnvConfig(_Node):
+    """Which tasks: a benchmark by name, its options and its splits."""
+
+    name: str = "alfworld"
+    kwargs: dict[str, Any] = Field(default_factory=dict)
+    train_split: str = "train"
+    eval_split: str = "valid"
+    step_limit: Positive = 50
+    invalid_penalty: Annotated[float, Field(le=0)] = -0.1
+    workers: NonNegative = 0
+    timeout_s: Annotated[float, Field(gt=0)] = 60.0
+
+
+class PlannerConfig(_Node):
+    """The macro policy. An invalid blueprint (`malformed_blueprint`) gets the failure floor."""
+
+    sees_observation: bool = True
+    max_subgoals: Positive = 8
+    max_tokens: Positive = 192
+    temperature: Annotated[float, Field(gt=0)] = 1.0
+
+
+class ExecutorConfig(_Node):
+    """The micro policy.
+
+    `step_limit` is T_limit of the paper: steps allowed on one sub-goal. `sub_done: false` is the ablation in which
+    each sub-goal gets exactly that many steps.
+    """
+
+    sees_task: bool = False
+    repeat_subgoal: bool = False
+    step_limit: Positive = 30
+    max_tokens: Positive = 24
+    temperature: Annotated[float, Field(gt=0)] = 1.0
+    failure_keywords: tuple[str, ...] = ()
+    max_repeats: NonNegative = 4
+    sub_done: bool = True
+
+
+class FlatConfig(_Node):
+    """The flat ReAct-style policy: one context for the whole episode; `thoughts` lets it write a sub-goal down."""
+
+    thoughts: bool = True
+    max_tokens: Positive = 48
+    temperature: Annotated[float, Field(gt=0)] = 1.0
+    max_repeats: NonNegative = 4
+
+
+class AgentConfig(_Node):
+    """Which agent acts, and the limits both kinds share."""
+
+    name: Literal["hierarchical", "flat"] = "hierarchical"
+    max_context: Positive = 2048
+    failure_penalty: Annotated[float, Field(le=0)] = -1.0
+    planner: PlannerConfig = PlannerConfig()
+    executor: ExecutorConfig = ExecutorConfig()
+    flat: FlatConfig = FlatConfig()
+
+
+class HimacConfig(_Node):
+    """Algorithm 1. `plans` is G and `executions` is M of the paper."""
+
+    name: Literal["himac"] = "himac"
+    tasks: Positive = 16
+    plans: Annotated[int, Field(ge=2)] = 8
+    executions: Annotated[int, Field(ge=2)] = 8
+    std: Literal["population", "sample", "none"] = "population"
+    blueprint_selection: Literal["best", "random"] = "best"
+    co_evolution: bool = True
+    require_positive: bool = False
+
+
+class GrpoConfig(_Node):
+    """Flat GRPO: whole trajectories of one task compared with one another."""
+
+    name: Literal["grpo"] = "grpo"
+    tasks: Positive = 16
+    samples: Annotated[int, Field(ge=2)] = 8
+    std: Literal["population", "sample", "none"] = "population"
+
+
+AlgoConfig = Annotated[HimacConfig | GrpoConfig, Field(discriminator="name")]
+
+
+class LearnerConfig(_Node):
+    """Optimisation of one update."""
+
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    lr: Annotated[float, Field(gt=0)] = 1e-4
+    betas: tuple[float, float] = (0.9, 0.99)
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    warmup_steps: NonNegative = 0
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
+    mini_batches: Positive = 1
+    epochs: Positive = 1
+    max_tokens_per_microbatch: Positive = 8192
+    clip_low: Annotated[float, Field(gt=0)] = 0.2
+    clip_high: Annotated[float, Field(gt=0)] = 0.2
+    dual_clip: Annotated[float, Field(gt=1)] | None = None
+    ratio: Literal["token", "sequence"] = "token"
+    aggregation: Literal["token-mean", "seq-mean-token-sum", "seq-mean-token-mean"] = "token-mean"
+    kl_kind: Literal["k1", "k2", "k3"] = "k3"
+    kl_coef: Annotated[float, Field(ge=0)] = 0.01
+    entropy_coef: Annotated[float, Field(ge=0)] = 0.0
+
+
+class WarmstartConfig(_Node):
+    """Supervised training on scripted demonstrations before reinforcement learning."""
+
+    games: Positive | None = None
+    passes: Positive = 2
+    batch_tokens: Positive = 8192
+    optimizer: Literal["adamw", "muon"] = "muon"
+    lr: Annotated[float, Field(gt=0)] = 0.01
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    warmup_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.02
+    formats: tuple[Literal["hierarchical", "flat"], ...] = ("hierarchical",)
+    keep_success_only: bool = True
+
+
+class TrainConfig(_Node):
+    """The loop around the algorithm. Training ends at `iterations` or `env_steps`, whichever comes first."""
+
+    iterations: Positive = 100
+    env_steps: Positive | None = None
+    learner: LearnerConfig = LearnerConfig()
+    eval_every: NonNegative = 10
+    eval_tasks: Positive | None = None
+    checkpoint_every: Positive = 5
+    checkpoint_phases: bool = False
+    keep_checkpoints: Positive = 2
+    max_live: Positive = 64
+
+
+class EvalConfig(_Node):
+    """Evaluation: every task of a split once and greedily, or `repeats` times at `temperature`."""
+
+    temperature: Annotated[float, Field(ge=0)] = 0.0
+    repeats: Positive = 1
+    max_live: Positive = 64
+
+
+class Config(_Node):
+    """Everything that defines a run."""
+
+    seed: int = 0
+    threads: Positive | None = None
+    model: ModelConfig = ModelConfig()
+    init: InitConfig = InitConfig()
+    env: EnvConfig = EnvConfig()
+    agent: AgentConfig = AgentConfig()
+    algo: AlgoConfig = HimacConfig()
+    warmstart: WarmstartConfig = WarmstartConfig()
+    train: TrainConfig = TrainConfig()
+    eval: EvalConfig = EvalConfig()
+
+
+def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -> Config:
+    """Read a YAML file (or start from the defaults), apply dotted overrides and validate.
+
+    Raises:
+        ConfigError: missing file, broken YAML, unknown key or value out of range.
+    """
+    tree: Any = {}
+    if path is not None:
+        try:
+            tree = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+        except OSError as error:
+            raise ConfigError(f"cannot read configuration {path}: {error.strerror or error}; check the path") from error
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            detail = " ".join(str(error).split())
+            raise ConfigError(f"configuration {path} is not valid YAML: {detail}; correct that line") from error
+        if not isinstance(tree, dict):
+            raise ConfigError(f"configuration {path} must be a mapping of keys, not a {type(tree).__name__}; see configs/")
+    for override in overrides:
+        _apply(tree, override)
+    return parse_config(tree)
+
+
+def parse_config(tree: dict[str, Any]) -> Config:
+    """Validate a plain tree; the message of a failure names the first offending key."""
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError(_explain(error)) from error
+
+
+def save_config(config: Config, path: Path) -> None:
+    """Write the resolved tree as YAML."""
+    path.write_text(dump_config(config), encoding="utf-8")
+
+
+def dump_config(config: Config) -> str:
+    """The resolved tree as YAML text."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def difference(old: Config, new: Config, ignore: Sequence[str] = ()) -> list[str]:
+    """Dotted keys whose values differ, except those that start with an entry of `ignore`."""
+    before, after = _flatten(old.model_dump(mode="json")), _flatten(new.model_dump(mode="json"))
+    keys = sorted(set(before) | set(after))
+    return [
+        f"{key} ({before.get(key)} -> {after.get(key)})"
+        for key in keys
+        if before.get(key) != after.get(key) and not any(key.startswith(prefix) for prefix in ignore)
+    ]
+
+
+def _flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(tree, dict) or not tree:
+        return {prefix: tree}
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        flat |= _flatten(value, f"{prefix}.{key}" if prefix else str(key))
+    return flat
+
+
+def _apply(tree: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    parts = key.strip().split(".")
+    if not separator or not all(parts):
+        raise ConfigError(f"override '{override}' is not of the form key.sub=value")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"the value of override '{override}' is not valid YAML; quote it") from error
+    if isinstance(value, str):  # YAML reads 1e-4 as text
+        try:
+            value = float(value)
+        except ValueError:
+            pass
+    node = tree
+    for part in parts[:-1]:
+        child = node.setdefault(part, {})
+        if not isinstance(child, dict):
+            raise ConfigError(f"override '{override}': '{part}' is a value, not a section")
+        node = child
+    node[parts[-1]] = value
+
+
+def _explain(error: ValidationError) -> str:
+    first = error.errors()[0]
+    location = [str(part) for part in first["loc"] if part not in ("himac", "grpo")]
+    key = ".".join(location)
+    if first["type"] == "extra_forbidden":
+        known = _known_keys(location[:-1])
+        close = difflib.get_close_matches(location[-1], known, n=1)
+        hint = f"did you mean '{close[0]}'?" if close else f"known keys here: {', '.join(known)}"
+        return f"unknown configuration key '{key}'; {hint}"
+    more = len(error.errors()) - 1
+    return f"configuration key '{key}': {first['msg']} (got {first['input']!r})" + (f"; {more} more" if more else "")
+
+
+def _known_keys(location: Sequence[str]) -> list[str]:
+    node: Any = Config().model_dump()
+    for part in location:
+        node = node.get(part, {}) if isinstance(node, dict) else {}
+    return sorted(node) if isinstance(node, dict) else []

@@ -1,0 +1,361 @@
+"""Continuous batching on a plain Hugging Face model: the reference every other engine is compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from himac.engines.base import Completion, GenerateRequest
+from himac.engines.local.attention import forward_with_plan
+from himac.engines.local.cache import Placement, SlotCache
+from himac.engines.local.forward import packed_forward, project, support
+from himac.engines.local.sampling import choose, uniforms
+from himac.engines.local.slots import CausalTable, NewTokens, SlotPlan
+from himac.engines.local.weights import copy_weights
+from himac.errors import ModelError
+from himac.types import FloatArray
+
+_PASS_TOKENS = 8192
+_SCORE_TOKENS = 8192
+_SCORE_LOGITS = 2**25
+_SEED_MASK = 2**64 - 1
+
+
+@dataclass(slots=True)
+class _Running:
+    """A request under way.
+
+    Attributes:
+        tokens: Prompt and what was generated.
+        encoded: Leading tokens whose keys are in the slot.
+    """
+
+    serial: int
+    request: GenerateRequest
+    tokens: list[int]
+    prompt_length: int
+    limit: int
+    stop_ids: frozenset[int]
+    placement: Placement | None = None
+    encoded: int = 0
+    logprobs: list[float] = field(default_factory=list)
+
+
+class LocalEngine:
+    """Generates and scores with a model in this process; implements `himac.engines.base.Engine`.
+
+    Args:
+        model: Hugging Face causal language model; shared with the learner if that is wanted.
+        tokenizer: Its tokenizer.
+        max_slots: Requests advanced together and sessions whose cache is kept.
+        max_context: Longest context in tokens; no more than the model's own limit is used.
+        cache_prefixes: Copy common prefixes of at least 16 tokens between sessions instead of encoding them again.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        *,
+        max_slots: int = 64,
+        max_context: int = 2048,
+        cache_prefixes: bool = True,
+    ) -> None:
+        if max_slots < 1 or max_context < 2:
+            raise ValueError(f"max_slots must be at least 1 and max_context at least 2, got {max_slots}, {max_context}")
+        self.model = model
+        self.tokenizer = tokenizer
+        limit = getattr(model.config, "max_position_embeddings", None)
+        self.max_context = min(max_context, limit) if limit else max_context
+        self.max_slots = max_slots
+        weight = model.get_input_embeddings().weight
+        self._device: torch.device = weight.device
+        self._vocabulary: int = weight.shape[0]
+        self._serial = 0
+        self._queue: list[_Running] = []
+        self._running: list[_Running] = []
+        self._finished: list[tuple[int, Completion]] = []
+        self._busy: set[Hashable] = set()
+        self._table = CausalTable(weight.dtype, self._device)
+        self._cache: SlotCache | None = None
+        found = support(model)
+        if found.slots:
+            self._cache = SlotCache(
+                layers=found.layers,
+                kv_heads=found.kv_heads,
+                head_dim=found.head_dim,
+                max_slots=max_slots,
+                max_context=self.max_context,
+                dtype=weight.dtype,
+                device=self._device,
+                share_prefixes=cache_prefixes,
+            )
+
+    def submit(self, request: GenerateRequest) -> None:
+        """Queue a request."""
+        self._submit(request)
+
+    def step(self) -> list[Completion]:
+        """Advance everything queued by at least one token; return what has finished."""
+        return [completion for _, completion in self._step()]
+
+    def generate(self, requests: Sequence[GenerateRequest]) -> list[Completion]:
+        """Submit all and step until all are finished; completions in the order of the requests."""
+        serials = [self._submit(request) for request in requests]
+        wanted, found, others = set(serials), {}, []
+        while len(found) < len(wanted):
+            for serial, completion in self._step():
+                if serial in wanted:
+                    found[serial] = completion
+                else:
+                    others.append((serial, completion))
+        self._finished.extend(others)
+        return [found[serial] for serial in serials]
+
+    def release(self, session: Hashable) -> None:
+        """Free the session's slot; a request of it still under way is dropped."""
+        if session in self._busy:
+            self._busy.discard(session)
+            self._queue = [item for item in self._queue if item.request.session != session]
+            self._running = [item for item in self._running if item.request.session != session]
+        if self._cache is not None:
+            self._cache.release(session)
+
+    def score(self, sequences: Sequence[Sequence[int]], temperature: float = 1.0) -> list[FloatArray]:
+        """Log-probability of each token given those before it, float32 [T] a sequence (0 for the first)."""
+        results: list[FloatArray] = [np.zeros(len(sequence), dtype=np.float32) for sequence in sequences]
+        scored = [index for index, sequence in enumerate(sequences) if len(sequence) > 1]
+        scale = 1.0 if temperature <= 0 else 1 / temperature
+        with self._evaluating(), torch.no_grad():
+            for batch in _batches(scored, [len(sequence) for sequence in sequences], _SCORE_TOKENS):
+                rows = [np.asarray(sequences[index], dtype=np.int64) for index in batch]
+                for index, values in zip(batch, self._score_rows(rows, scale), strict=True):
+                    results[index][1:] = values
+        return results
+
+    def load_weights(self, weights: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> None:
+        """Copy new weights (Hugging Face names) into the model and drop every cache.
+
+        Tensors that already share the model's storage are skipped. Requests under way go on with the new weights.
+        """
+        copy_weights(self.model, weights)
+        if self._cache is not None:
+            self._cache.clear()
+        for item in self._running:
+            item.encoded = 0
+
+    def _submit(self, request: GenerateRequest) -> int:
+        if request.session in self._busy:
+            raise ValueError(f"session {request.session!r} already has a request under way")
+        tokens = [int(token) for token in request.prompt_ids]
+        if not tokens:
+            raise ValueError(f"request {request.id!r} has an empty prompt; give at least one token")
+        if min(tokens) < 0 or max(tokens) >= self._vocabulary:
+            raise ModelError(
+                f"Request {request.id!r} holds a token id outside the model's {self._vocabulary} tokens; "
+                "use the tokenizer that belongs to the model."
+            )
+        self._serial += 1
+        limit = min(request.params.max_new_tokens, self.max_context - len(tokens))
+        item = _Running(
+            serial=self._serial,
+            request=request,
+            tokens=tokens,
+            prompt_length=len(tokens),
+            limit=limit,
+            stop_ids=frozenset(request.params.stop_token_ids),
+        )
+        if limit <= 0:
+            self._finished.append((item.serial, self._complete(item, finished=False)))
+        else:
+            self._busy.add(request.session)
+            self._queue.append(item)
+        return self._serial
+
+    def _step(self) -> list[tuple[int, Completion]]:
+        done, self._finished = self._finished, []
+        if not self._queue and not self._running:
+            return done
+        with self._evaluating(), torch.inference_mode():
+            self._admit()
+            waves: dict[int, list[_Running]] = {}
+            for item in self._running:
+                # Requests of earlier steps carry a placement whose wave is over; they go with the first.
+                new = item.placement is not None and not item.logprobs
+                waves.setdefault(item.placement.wave if new and item.placement else 1, []).append(item)
+            still: list[_Running] = []
+            for wave in sorted(waves):
+                items = waves[wave]
+                sizes = [len(item.tokens) - item.encoded for item in items]
+                for batch in _batches(range(len(items)), sizes, _PASS_TOKENS):
+                    self._advance([items[index] for index in batch], still, done)
+            self._running = sorted(still, key=lambda item: item.serial)
+            if self._cache is not None:
+                self._cache.settle()
+        return done
+
+    def _admit(self) -> None:
+        """Move requests from the queue to slots, oldest first."""
+        waiting = {item.request.session for item in self._queue}
+        left: list[_Running] = []
+        for item in self._queue:
+            if len(self._running) >= self.max_slots:
+                left.append(item)
+                continue
+            if self._cache is not None:
+                prompt = np.array(item.tokens, dtype=np.int32)
+                placement = self._cache.place(item.request.session, prompt, waiting)
+                if placement is None:
+                    left.append(item)
+                    continue
+                item.placement, item.encoded = placement, placement.reused
+            waiting.discard(item.request.session)
+            self._running.append(item)
+        self._queue = left
+
+    def _advance(self, items: list[_Running], still: list[_Running], done: list[tuple[int, Completion]]) -> None:
+        """Encode what is new of each request and choose its next token."""
+        if self._cache is None:
+            hidden = self._encode_all(items)
+        else:
+            hidden, items = self._encode_new(items, self._cache)
+        count = len(items)
+        params = [item.request.params for item in items]
+        draws = uniforms(
+            np.fromiter((p.seed & _SEED_MASK for p in params), np.uint64, count),
+            np.fromiter((len(item.tokens) for item in items), np.uint64, count),
+        )
+        tokens, logprobs = choose(
+            project(self.model, hidden),
+            np.fromiter((p.temperature for p in params), np.float32, count),
+            np.fromiter((p.top_p for p in params), np.float32, count),
+            draws,
+        )
+        for item, token, logprob in zip(items, tokens.tolist(), logprobs.tolist(), strict=True):
+            item.tokens.append(token)
+            item.logprobs.append(logprob)
+            finished = token in item.stop_ids or self._hit_stop_string(item)
+            if not finished and len(item.logprobs) < item.limit:
+                still.append(item)
+                continue
+            self._busy.discard(item.request.session)
+            if self._cache is not None and item.placement is not None:
+                self._cache.finish(item.placement.slot)
+            done.append((item.serial, self._complete(item, finished=finished)))
+
+    def _encode_new(self, items: list[_Running], cache: SlotCache) -> tuple[Tensor, list[_Running]]:
+        """Last hidden state [B, d] of each request through the slot cache, and the requests in that order."""
+        rows: list[NewTokens] = []
+        placed: list[tuple[_Running, NewTokens]] = []
+        for item in items:
+            assert item.placement is not None
+            placed.append((item, NewTokens(item.placement.slot, item.encoded, len(item.tokens) - item.encoded)))
+        placed.sort(key=lambda pair: (pair[1].count > 1, pair[1].slot))
+        rows = [row for _, row in placed]
+        cache.reserve(max(row.cached + row.count for row in rows))
+        for item, _ in placed:
+            if item.placement is not None and not item.logprobs and item.encoded == item.placement.reused:
+                cache.copy_prefix(item.placement)
+        ids = np.concatenate([item.tokens[row.cached :] for item, row in placed])
+        positions = np.concatenate([np.arange(row.cached, row.cached + row.count) for row in rows])
+        plan = SlotPlan(cache.storage, rows, self._table, batched=self._device.type != "cpu")
+        hidden = forward_with_plan(self.model, self._tensor(ids), self._tensor(positions), plan)
+        for item, row in placed:
+            cache.record(row.slot, row.cached, item.tokens[row.cached :])
+            item.encoded = len(item.tokens)
+        ends = np.cumsum([row.count for row in rows]) - 1
+        last = hidden if len(ends) == len(ids) else hidden.index_select(0, self._tensor(ends))
+        return last, [item for item, _ in placed]
+
+    def _encode_all(self, items: list[_Running]) -> Tensor:
+        """Last hidden state [B, d] of each request without a cache, for architectures that cannot use ours."""
+        lengths = [len(item.tokens) for item in items]
+        ids = self._tensor(np.concatenate([item.tokens for item in items]))
+        hidden = packed_forward(self.model, ids, lengths)
+        return hidden.index_select(0, self._tensor(np.cumsum(lengths) - 1))
+
+    def _score_rows(self, rows: list[NDArray[np.int64]], scale: float) -> Iterator[FloatArray]:
+        lengths = [len(row) for row in rows]
+        ids = self._tensor(np.concatenate(rows))
+        hidden = packed_forward(self.model, ids, lengths)
+        starts = np.cumsum([0, *lengths])
+        source = np.concatenate([np.arange(start, start + n - 1) for start, n in zip(starts, lengths, strict=False)])
+        values = []
+        for index in self._tensor(source).split(max(1, _SCORE_LOGITS // self._vocabulary)):
+            logits = project(self.model, hidden.index_select(0, index)).float()
+            if scale != 1:
+                logits = logits * scale
+            chosen = logits.gather(-1, ids[index + 1].unsqueeze(-1)).squeeze(-1)
+            values.append(chosen - logits.logsumexp(dim=-1))
+        flat = torch.cat(values).cpu().numpy()
+        return iter(np.split(flat, np.cumsum([n - 1 for n in lengths])[:-1]))
+
+    def _hit_stop_string(self, item: _Running) -> bool:
+        stops = item.request.params.stop
+        if not stops:
+            return False
+        # A token is at least one byte and a character at most four, so this many tokens hold any match that the
+        # newest token can have completed.
+        tail = 4 * max(map(len, stops)) + 8
+        text = self._decode(item.tokens[max(item.prompt_length, len(item.tokens) - tail) :])
+        return any(stop in text for stop in stops)
+
+    def _complete(self, item: _Running, *, finished: bool) -> Completion:
+        tokens = tuple(item.tokens[item.prompt_length :])
+        return Completion(
+            id=item.request.id,
+            token_ids=tokens,
+            logprobs=tuple(item.logprobs),
+            sampled=(True,) * len(tokens),
+            text=self._decode(tokens),
+            finished=finished,
+        )
+
+    def _decode(self, tokens: Sequence[int]) -> str:
+        if not tokens:
+            return ""
+        text: str = self.tokenizer.decode(list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return text
+
+    def _tensor(self, values: NDArray[Any]) -> Tensor:
+        return torch.from_numpy(values.astype(np.int64, copy=False)).to(self._device)
+
+    def _evaluating(self) -> _EvalMode:
+        return _EvalMode(self.model)
+
+
+class _EvalMode:
+    """Evaluation mode for the time of a step; free when the model is in it already."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        self._training = False
+
+    def __enter__(self) -> None:
+        self._training = self._model.training
+        if self._training:
+            self._model.eval()
+
+    def __exit__(self, *error: object) -> None:
+        if self._training:
+            self._model.train()
+
+
+def _batches(indices: Iterable[int], sizes: Sequence[int], budget: int) -> Iterator[list[int]]:
+    """Consecutive groups of indices whose sizes sum to at most `budget` (a larger one goes alone)."""
+    batch: list[int] = []
+    total = 0
+    for index in indices:
+        if batch and total + sizes[index] > budget:
+            yield batch
+            batch, total = [], 0
+        batch.append(index)
+        total += sizes[index]
+    if batch:
+        yield batch

@@ -1,0 +1,175 @@
+"""Differentiable forward passes over packed rows, for any architecture.
+
+`packed_forward` runs without padding where the architecture takes our attention function and falls back to a padded
+batch with equal results where it does not. Which of the two holds is measured once per model, on five tokens.
+"""
+
+from __future__ import annotations
+
+import logging
+import weakref
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from himac.engines.local.attention import PackedPlan, enable_attention, forward_with_plan, restarting_positions
+from himac.errors import ModelError
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Support:
+    """What the probe found out about a model.
+
+    Attributes:
+        packed: Packed rows give the same hidden states as separate forwards.
+        kv_heads, head_dim: Shape of the keys of every layer; 0 when layers differ (no slot cache then).
+        layers: Number of attention layers.
+    """
+
+    packed: bool
+    layers: int = 0
+    kv_heads: int = 0
+    head_dim: int = 0
+
+    @property
+    def slots(self) -> bool:
+        """Whether the slot cache can serve this model."""
+        return self.packed and self.kv_heads > 0
+
+
+_SUPPORT: weakref.WeakKeyDictionary[Any, Support] = weakref.WeakKeyDictionary()
+
+
+def packed_forward(model: Any, input_ids_N: Tensor, lengths_R: Sequence[int]) -> Tensor:  # noqa: N803
+    """Last hidden states of rows laid end to end, each encoded as if alone.
+
+    Args:
+        model: A Hugging Face causal language model.
+        input_ids_N: int [N], the rows' tokens one after another.
+        lengths_R: Tokens of each row (at least 1); they sum to N.
+
+    Returns:
+        Hidden states [N, d], differentiable.
+    """
+    lengths = [int(length) for length in lengths_R]
+    if sum(lengths) != input_ids_N.shape[0] or min(lengths, default=1) < 1:
+        raise ValueError(f"row lengths must be positive and sum to {input_ids_N.shape[0]} tokens, got {lengths}")
+    if support(model).packed:
+        positions = restarting_positions(lengths, input_ids_N.device)
+        return forward_with_plan(model, input_ids_N.long(), positions, PackedPlan(lengths))
+    return _padded_forward(model, input_ids_N.long(), lengths)
+
+
+def logits_at(model: Any, hidden: Tensor, index: Tensor) -> Tensor:
+    """Logits [M, vocabulary] at positions `index` [M] of hidden states [N, d]; nothing else is projected."""
+    return project(model, hidden.index_select(0, index))
+
+
+def project(model: Any, hidden: Tensor) -> Tensor:
+    """Logits of hidden states [..., d], with the scalings some architectures apply after the output layer."""
+    logits: Tensor = model.get_output_embeddings()(hidden)
+    config = model.config
+    if (scale := getattr(config, "logit_scale", None)) is not None:  # Cohere
+        logits = logits * scale
+    if (divisor := getattr(config, "logits_scaling", None)) is not None:  # Granite
+        logits = logits / divisor
+    if (cap := getattr(config, "final_logit_softcapping", None)) is not None:  # Gemma 2
+        logits = torch.tanh(logits / cap) * cap
+    return logits
+
+
+def support(model: Any) -> Support:
+    """Measure (once per model) what the architecture supports.
+
+    Raises:
+        ModelError: Logits are not the output layer applied to the last hidden states.
+    """
+    found = _SUPPORT.get(model)
+    if found is None:
+        was_training = model.training
+        model.eval()
+        try:
+            with torch.no_grad():
+                found = _probe(model)
+        finally:
+            model.train(was_training)
+        _SUPPORT[model] = found
+        if not found.packed:
+            logger.warning(
+                "%s does not take a custom attention function; rows are padded and contexts re-encoded, which is slower",
+                type(model).__name__,
+            )
+    return found
+
+
+class _ProbePlan(PackedPlan):
+    """A packed plan that notes what each layer asked for."""
+
+    def __init__(self, lengths: Sequence[int]) -> None:
+        super().__init__(lengths)
+        self.shapes: dict[int, tuple[int, int, int]] = {}
+        self.windows: set[int | None] = set()
+
+    def attend(
+        self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float, window: int | None, dropout: float
+    ) -> Tensor:
+        self.shapes[layer] = (key.shape[1], key.shape[3], value.shape[3])
+        self.windows.add(window)
+        return super().attend(layer, query, key, value, scaling, window, dropout)
+
+
+def _probe(model: Any) -> Support:
+    device = model.get_input_embeddings().weight.device
+    rows = [[1, 2, 3], [2, 1]]
+    ids = [torch.tensor(row, device=device) % model.config.vocab_size for row in rows]
+    plain = [model.get_decoder()(input_ids=row.unsqueeze(0), use_cache=False)[0][0] for row in ids]
+    logits = model(input_ids=ids[0].unsqueeze(0), use_cache=False).logits[0]
+    if not _close(project(model, plain[0]), logits):
+        raise ModelError(
+            f"{type(model).__name__} changes its logits after the output layer in a way that is not supported; "
+            "use another architecture."
+        )
+    if not enable_attention(model):
+        return Support(packed=False)
+    lengths = [len(row) for row in rows]
+    plan = _ProbePlan(lengths)
+    try:
+        packed = forward_with_plan(model, torch.cat(ids), restarting_positions(lengths, device), plan)
+    except (NotImplementedError, TypeError, AttributeError):
+        return _without_attention(model)
+    layers = int(getattr(model.config, "num_hidden_layers", 0))
+    sliding = "sliding_attention" in (getattr(model.config, "layer_types", None) or ())
+    if sorted(plan.shapes) != list(range(layers)) or (sliding and plan.windows == {None}):
+        return _without_attention(model)
+    if not _close(packed, torch.cat(plain)):
+        return _without_attention(model)
+    shapes = set(plan.shapes.values())
+    kv_heads, key_dim, value_dim = next(iter(shapes))
+    if len(shapes) > 1 or key_dim != value_dim:
+        return Support(packed=True, layers=layers)
+    return Support(packed=True, layers=layers, kv_heads=kv_heads, head_dim=key_dim)
+
+
+def _without_attention(model: Any) -> Support:
+    model.set_attn_implementation("sdpa" if getattr(model, "_supports_sdpa", False) else "eager")
+    return Support(packed=False)
+
+
+def _close(left: Tensor, right: Tensor) -> bool:
+    tolerance = 1e-3 if left.dtype == torch.float32 else 5e-2
+    scale = right.float().abs().max().clamp_min(1e-6)
+    return bool((left.float() - right.float()).abs().max() <= tolerance * scale)
+
+
+def _padded_forward(model: Any, input_ids_N: Tensor, lengths: list[int]) -> Tensor:  # noqa: N803
+    rows = torch.split(input_ids_N, lengths)
+    padded = torch.nn.utils.rnn.pad_sequence(list(rows), batch_first=True)
+    position = torch.arange(padded.shape[1], device=padded.device)
+    mask = position[None, :] < torch.tensor(lengths, device=padded.device)[:, None]
+    hidden: Tensor = model.get_decoder()(input_ids=padded, attention_mask=mask.long(), use_cache=False)[0]
+    return hidden[mask]

@@ -1,0 +1,146 @@
+"""Make a small Qwen2 model with its own tokenizer, from scratch and without a network."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import AddedToken, pre_tokenizers
+from transformers import GenerationConfig, Qwen2Config, Qwen2ForCausalLM, Qwen2Tokenizer
+
+from himac.errors import ConfigError, ModelError
+
+USER, ASSISTANT, END, PAD = "<|user|>", "<|assistant|>", "<|im_end|>", "<|pad|>"
+NUMBERS = tuple(f" {number}" for number in range(61))
+
+CHAT_TEMPLATE = (
+    "{%- for message in messages -%}"
+    "{%- if message['role'] == 'assistant' -%}"
+    "{{- '" + ASSISTANT + "' + message['content'] + '" + END + "' -}}"
+    "{%- else -%}"
+    "{{- '" + USER + "' + message['content'] -}}"
+    "{%- endif -%}"
+    "{%- endfor -%}"
+    "{%- if add_generation_prompt -%}{{- '" + ASSISTANT + "' -}}{%- endif -%}"
+)
+
+
+def init_model(
+    path: str | Path,
+    texts: Iterable[str],
+    *,
+    vocab_size: int = 2048,
+    hidden_size: int = 192,
+    layers: int = 4,
+    heads: int = 4,
+    kv_heads: int = 2,
+    intermediate: int | None = None,
+    max_position: int = 4096,
+    seed: int = 0,
+    special_tokens: tuple[str, ...] = ("<sub_done>",),
+) -> int:
+    """Write an untrained Qwen2 model (tied embeddings, float32) and a tokenizer trained on `texts` to `path`.
+
+    The directory appears complete or not at all. The tokenizer is a byte-level BPE inside Qwen2's own pipeline (NFC
+    normalisation, single digits), so that `AutoTokenizer` restores it unchanged; " 0" to " 60" are one token each.
+
+    Args:
+        path: New (or empty) directory.
+        texts: What the BPE merges are learned from.
+        vocab_size: Upper limit, added tokens included; few texts give fewer merges.
+        intermediate: Width of the feed-forward layers; by default 8/3 of `hidden_size`, rounded up to 32.
+        max_position: Longest context of the model.
+        special_tokens: Further strings that are one token each and stay visible in decoded text.
+
+    Returns:
+        Number of parameters, shared ones counted once.
+    """
+    _check_shape(hidden_size, layers, heads, kv_heads)
+    target = Path(path)
+    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
+        raise ModelError(f"{target} already exists; choose a new directory or remove it first.")
+    tokenizer = _train_tokenizer(texts, vocab_size, max_position, special_tokens)
+    config = Qwen2Config(
+        vocab_size=len(tokenizer),
+        hidden_size=hidden_size,
+        intermediate_size=intermediate or -(-hidden_size * 8 // (3 * 32)) * 32,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=kv_heads,
+        max_position_embeddings=max_position,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        dtype="float32",
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = Qwen2ForCausalLM(config)
+    model.generation_config = GenerationConfig(
+        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, do_sample=True
+    )
+    _write(target, model, tokenizer)
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def _check_shape(hidden_size: int, layers: int, heads: int, kv_heads: int) -> None:
+    if min(hidden_size, layers, heads, kv_heads) < 1:
+        raise ConfigError("hidden_size, layers, heads and kv_heads must be positive; raise the one that is not.")
+    if hidden_size % heads or (hidden_size // heads) % 2:
+        raise ConfigError(f"hidden_size {hidden_size} must be an even multiple of heads {heads}; change one of them.")
+    if heads % kv_heads:
+        raise ConfigError(f"heads {heads} must be a multiple of kv_heads {kv_heads}; change one of them.")
+
+
+def _train_tokenizer(texts: Iterable[str], vocab_size: int, max_position: int, special: tuple[str, ...]) -> Any:
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    controls = (USER, ASSISTANT, END, PAD)
+    added = len(dict.fromkeys((*NUMBERS, *controls, *special)))
+    if vocab_size < len(alphabet) + added:
+        raise ConfigError(
+            f"vocab_size {vocab_size} is too small; bytes, numbers and special tokens need {len(alphabet) + added}."
+        )
+    base = Qwen2Tokenizer(
+        vocab={symbol: index for index, symbol in enumerate(alphabet)},
+        merges=[],
+        unk_token=None,
+        eos_token=None,
+        pad_token=None,
+    )
+    tokenizer = base.train_new_from_iterator(texts, vocab_size - added, show_progress=False)
+    # The whole vocabulary must fit what the model has rows for, so the numbers come before the control tokens and
+    # nothing is added later.
+    tokenizer.add_tokens([AddedToken(number, normalized=False) for number in NUMBERS])
+    tokenizer.add_special_tokens(
+        {
+            "eos_token": AddedToken(END, normalized=False, special=True),
+            "pad_token": AddedToken(PAD, normalized=False, special=True),
+            "extra_special_tokens": [AddedToken(name, normalized=False, special=True) for name in (USER, ASSISTANT)],
+        }
+    )
+    tokenizer.add_tokens([AddedToken(name, normalized=False, special=False) for name in special])
+    tokenizer.chat_template = CHAT_TEMPLATE
+    tokenizer.model_max_length = max_position
+    tokenizer.clean_up_tokenization_spaces = False
+    return tokenizer
+
+
+def _write(target: Path, model: Any, tokenizer: Any) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    try:
+        model.save_pretrained(scratch)
+        tokenizer.save_pretrained(scratch)
+        umask = os.umask(0)
+        os.umask(umask)
+        scratch.chmod(0o777 & ~umask)
+        scratch.replace(target)
+    except BaseException:
+        shutil.rmtree(scratch, ignore_errors=True)
+        raise

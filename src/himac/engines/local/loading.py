@@ -1,0 +1,130 @@
+"""Load a causal language model and its tokenizer from a Hugging Face directory."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
+
+from himac.engines.local.attention import enable_attention
+from himac.errors import ConfigError, ModelError
+
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_WEIGHT_PATTERNS = ("*.safetensors", "pytorch_model*.bin")
+_TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model", "vocab.txt", "tekken.json")
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
+
+
+def load_model(path: str | Path, dtype: str = "float32", device: str = "cpu") -> tuple[Any, Any]:
+    """Load `(model, tokenizer)` from a directory in Hugging Face format.
+
+    Args:
+        path: Directory with `config.json`, weights and tokenizer files; nothing is downloaded.
+        dtype: `float32`, `bfloat16` or `float16`.
+        device: `cpu`, `cuda` (or `cuda:N`) or `auto`, which takes the accelerator when there is one.
+
+    Raises:
+        ModelError: The directory, its configuration, weights or tokenizer are missing or unusable.
+        ConfigError: `dtype` or `device` is unknown or not available.
+    """
+    if dtype not in _DTYPES:
+        raise ConfigError(f"dtype {dtype!r} is unknown; choose one of {', '.join(_DTYPES)}.")
+    target = resolve_device(device)
+    folder = Path(path)
+    _check_files(folder)
+    config = _load_config(folder)
+    tokenizer = _load_tokenizer(folder)
+    if target.type == "cpu":
+        tune_malloc()
+    try:
+        model, info = AutoModelForCausalLM.from_pretrained(
+            folder, config=config, dtype=_DTYPES[dtype], local_files_only=True, output_loading_info=True
+        )
+    except Exception as error:
+        reason = _first_line(error)
+        raise ModelError(f"The weights in {folder} cannot be loaded ({reason}); save the model again.") from error
+    missing = sorted(info.get("missing_keys", ()))
+    if missing:
+        raise ModelError(
+            f"The weights in {folder} lack {len(missing)} tensors of the architecture, for example {missing[0]}; "
+            "save the complete model."
+        )
+    model.to(target)
+    model.eval()
+    enable_attention(model)
+    return model, tokenizer
+
+
+def resolve_device(device: str) -> torch.device:
+    """Turn `cpu`, `cuda`, `cuda:N` or `auto` into a device that exists."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        target = torch.device(device)
+    except RuntimeError as error:
+        raise ConfigError(f"device {device!r} is unknown; choose cpu, cuda or auto.") from error
+    if target.type == "cuda" and (target.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(f"device {device!r} is not available here; choose cpu or auto.")
+    return target
+
+
+@functools.cache
+def tune_malloc() -> bool:
+    """Keep large activations on the heap (glibc): by default each one is mapped and faulted in anew.
+
+    Returns:
+        Whether the setting was accepted.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):  # musl has no mallopt
+        return False
+    return bool(mallopt(_M_MMAP_MAX, 0)) and bool(mallopt(_M_TRIM_THRESHOLD, 2**31 - 1))
+
+
+def _check_files(folder: Path) -> None:
+    if not folder.is_dir():
+        raise ModelError(f"There is no model directory {folder}; give the path of a Hugging Face model directory.")
+    if not (folder / "config.json").is_file():
+        raise ModelError(f"{folder} has no config.json; give a directory written by save_pretrained.")
+    if not any(any(folder.glob(pattern)) for pattern in _WEIGHT_PATTERNS):
+        raise ModelError(f"{folder} has no weights; add model.safetensors (or its shards) to the directory.")
+    if not any((folder / name).is_file() for name in _TOKENIZER_FILES):
+        raise ModelError(f"{folder} has no tokenizer; add tokenizer.json and tokenizer_config.json to the directory.")
+
+
+def _load_config(folder: Path) -> Any:
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    except Exception as error:
+        raise ModelError(
+            f"The architecture described by {folder / 'config.json'} is unknown or broken ({_first_line(error)}); "
+            "use a causal language model that the installed transformers supports."
+        ) from error
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        raise ModelError(
+            f"{folder} holds a {config.model_type!r} model, which is no causal language model; choose one that is."
+        )
+    return config
+
+
+def _load_tokenizer(folder: Path) -> Any:
+    try:
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except Exception as error:
+        raise ModelError(
+            f"The tokenizer in {folder} cannot be loaded ({_first_line(error)}); save it again with save_pretrained."
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return (lines[0] if lines else type(error).__name__).rstrip(".")

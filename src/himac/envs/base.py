@@ -1,0 +1,69 @@
+"""What the rest of the system expects of an environment and of a benchmark.
+
+An environment is a Gymnasium environment with text observations and text actions. `info` carries, after `reset` and `step`:
+
+    instruction           str   the task in words (reset)
+    won                   bool  the task is solved
+    invalid               bool  the action was rejected and changed nothing (step)
+    admissible_commands   list  sorted, where the environment knows them
+    overview              str   optional: what a fresh sub-goal should know about the surroundings
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
+
+import gymnasium
+
+from himac.types import Demonstration, PromptTexts, Task
+
+TextEnv = gymnasium.Env[str, str]
+
+
+class Benchmark(Protocol):
+    """A family of tasks with its environment: the one thing to implement to add a benchmark."""
+
+    name: str
+    texts: PromptTexts
+    step_limit: int
+    reward_scale: float
+    """Training reward per unit of environment reward (10 where winning pays 1)."""
+    worst_step_reward: float
+    """Least training reward of one valid step (0 for ALFWorld, -0.1 and below for Sokoban)."""
+
+    def splits(self) -> Sequence[str]:
+        """Names of the available splits."""
+        ...
+
+    def tasks(self, split: str) -> list[Task]:
+        """Every task of a split, sorted by id."""
+        ...
+
+    def split_hash(self, split: str) -> str:
+        """Content hash of a split, written beside every result."""
+        ...
+
+    def make_env(self) -> gymnasium.Env[Any, Any]:
+        """A new environment; `reset(options=task.options)` selects the task."""
+        ...
+
+    def start_text(self, subgoal: str, overview: str, observation: str) -> str:
+        """What the executor is shown when a sub-goal becomes active; `observation` is the latest one."""
+        ...
+
+    def demonstrate(self, task: Task, rng: random.Random) -> Demonstration:
+        """One scripted episode of the benchmark's demonstrator."""
+        ...
+
+    def random_blueprint(self, task: Task, rng: random.Random) -> tuple[str, ...]:
+        """A well-formed blueprint that ignores the task: a control for planner studies."""
+        ...
+
+
+def demonstrations(benchmark: Benchmark, tasks: Sequence[Task], passes: int, seed: int) -> Iterator[Demonstration]:
+    """Demonstrate every task `passes` times, each with its own random stream."""
+    for number in range(passes):
+        for task in tasks:
+            yield benchmark.demonstrate(task, random.Random(f"{seed}/{number}/{task.id}"))

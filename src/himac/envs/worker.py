@@ -1,0 +1,267 @@
+"""Worker processes of the environment pool, and the environments in them.
+
+One thread of the parent talks to each worker and hands it one request at a time. The worker is therefore always
+reading when something is sent (no pipe can fill up from both sides), and a request that is late is known at once:
+the thread kills the worker, answers for it and starts another with the next request.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import pickle
+import queue
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import Any, Literal
+
+import gymnasium
+
+AnyEnv = gymnasium.Env[Any, Any]
+Command = tuple[Literal["reset"], Mapping[str, Any] | None, int | None] | tuple[Literal["step"], Any]
+
+STARTUP_S = 120.0
+"""How long a worker may take to start and import its environments."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EnvHandle:
+    """Names one environment of a pool from `acquire` to `release`."""
+
+    slot: int
+    worker: int
+
+
+@dataclass(frozen=True, slots=True)
+class EnvResult:
+    """What came of one request.
+
+    Attributes:
+        reward: 0 after a reset.
+        error: `None`, or why there is no result (a traceback when the environment raised). The environment has
+            then been given up: the next request must be a reset, which builds a new one.
+    """
+
+    observation: Any
+    reward: float
+    terminated: bool
+    truncated: bool
+    info: dict[str, Any]
+    error: str | None = None
+
+
+def _failed(error: str) -> EnvResult:
+    return EnvResult("", 0.0, False, True, {}, error)
+
+
+class EnvHost:
+    """Environments by slot; whatever one of them raises becomes a result."""
+
+    def __init__(self, make_env: Callable[[], AnyEnv]) -> None:
+        self.make_env = make_env
+        self.envs: dict[int, AnyEnv] = {}
+
+    def run(self, slot: int, command: Command) -> EnvResult:
+        try:
+            env = self.envs.get(slot)
+            if command[0] == "step":
+                if env is None:
+                    return _failed("step before reset: the environment is new, or was given up after an error.")
+                observation, reward, terminated, truncated, info = env.step(command[1])
+                return EnvResult(observation, float(reward), bool(terminated), bool(truncated), info)
+            if env is None:
+                env = self.envs[slot] = self.make_env()
+            options = None if command[1] is None else dict(command[1])
+            observation, info = env.reset(seed=command[2], options=options)
+            return EnvResult(observation, 0.0, False, False, info)
+        except (Exception, SystemExit):
+            error = traceback.format_exc()
+            self._give_up(slot)
+            return _failed(error)
+
+    def _give_up(self, slot: int) -> None:
+        env = self.envs.pop(slot, None)
+        if env is not None:
+            try:
+                env.close()
+            except (Exception, SystemExit):
+                # It is broken already; the error that made it so is the one to report.
+                return
+
+    def close(self) -> None:
+        for slot in list(self.envs):
+            self._give_up(slot)
+
+
+def _worker_main(connection: Connection, pickled_make_env: bytes) -> None:
+    """A worker process: announce itself, then answer one request after another until the pipe closes."""
+    # Ctrl-C reaches the whole process group; the parent decides what ends.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        host = EnvHost(pickle.loads(pickled_make_env))
+    except Exception:
+        connection.send(traceback.format_exc())
+        return
+    connection.send(None)
+    try:
+        while True:
+            slot, command = connection.recv()
+            result = host.run(slot, command)
+            try:
+                connection.send(result)
+            except OSError:
+                raise
+            except Exception:
+                connection.send(_failed(f"the result cannot be sent between processes:\n{traceback.format_exc()}"))
+    except (EOFError, OSError):
+        host.close()
+
+
+class WorkerDied(Exception):
+    """The message says how; caught inside this module."""
+
+
+Request = tuple[EnvHandle, Command]
+Delivery = tuple[EnvHandle, EnvResult]
+
+
+class Worker:
+    """One worker process and the thread that talks to it."""
+
+    def __init__(self, pickled_make_env: bytes, timeout_s: float, results: queue.SimpleQueue[Delivery]) -> None:
+        self._pickled_make_env = pickled_make_env
+        self._timeout_s = timeout_s
+        self._results = results
+        self._requests: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._closed = False
+        self._process: Any = None
+        self._connection: Connection | None = None
+        self._ready = False
+        self.held = 0
+        self.free_slots: list[int] = []
+        self._thread = threading.Thread(target=self._serve, name="himac-env-worker", daemon=True)
+        self._thread.start()
+
+    @property
+    def pid(self) -> int | None:
+        return None if self._process is None else self._process.pid
+
+    def submit(self, handle: EnvHandle, command: Command) -> None:
+        self._requests.put((handle, command))
+
+    def _serve(self) -> None:
+        try:
+            self._start()
+        except Exception:
+            # Started again, and reported, with the first request.
+            self._end()
+        while (request := self._requests.get()) is not None:
+            handle, command = request
+            try:
+                result = self._exchange(handle.slot, command)
+            except Exception as error:
+                self._end()
+                cause = str(error) if isinstance(error, WorkerDied) else traceback.format_exc()
+                self._fail_all(handle, cause)
+                continue
+            self._results.put((handle, result))
+        self._end()
+
+    def _fail_all(self, handle: EnvHandle, cause: str) -> None:
+        """Answer the request under way and all that wait behind it; their environments are gone."""
+        self._results.put((handle, _failed(cause)))
+        closing = False
+        while True:
+            try:
+                request = self._requests.get_nowait()
+            except queue.Empty:
+                break
+            if request is None:
+                closing = True
+            else:
+                self._results.put((request[0], _failed(cause)))
+        if closing:
+            self._requests.put(None)
+
+    def _exchange(self, slot: int, command: Command) -> EnvResult:
+        if self._process is None:
+            self._start()
+        connection = self._connection
+        assert connection is not None
+        try:
+            if not self._ready:
+                if not connection.poll(STARTUP_S):
+                    raise WorkerDied(f"the environment worker was not ready after {STARTUP_S:g} s.")
+                problem = connection.recv()
+                if problem is not None:
+                    raise WorkerDied(f"the environment worker could not load make_env:\n{problem}")
+                self._ready = True
+            try:
+                message = pickle.dumps((slot, command))
+            except Exception as error:
+                return _failed(f"the request cannot be sent between processes ({error}).")
+            connection.send_bytes(message)
+            if not connection.poll(self._timeout_s):
+                raise WorkerDied(f"the environment did not answer within {self._timeout_s:g} s; its worker was killed.")
+            result: EnvResult = connection.recv()
+            return result
+        except (EOFError, OSError):
+            raise WorkerDied(self._obituary()) from None
+
+    def _obituary(self) -> str:
+        self._process.join(1.0)
+        code = self._process.exitcode
+        how = f"killed by signal {-code}" if code is not None and code < 0 else f"exit code {code}"
+        hint = (
+            "" if self._ready else " before it was ready (a script needs `if __name__ == '__main__':` around its work)"
+        )
+        return f"the environment's worker process died{hint}: {how}."
+
+    def _start(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe()
+        process = context.Process(
+            target=_worker_main, args=(theirs, self._pickled_make_env), name="himac-env-worker", daemon=True
+        )
+        try:
+            process.start()
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        with self._lock:
+            self._process, self._connection, self._ready = process, ours, False
+            if self._closed:
+                process.kill()
+
+    def _end(self) -> None:
+        """Close the pipe, which ends a healthy worker, and kill one that does not go."""
+        with self._lock:
+            process, connection, healthy = self._process, self._connection, self._ready
+            self._process, self._connection, self._ready = None, None, False
+        if connection is not None:
+            connection.close()
+        if process is not None:
+            if healthy and self._closed:
+                process.join(1.0)
+            process.kill()
+            process.join()
+
+    def close(self) -> None:
+        """Ask the thread to end; a request under way is given up."""
+        self._closed = True
+        self._requests.put(None)
+
+    def kill_if_busy(self, deadline: float) -> None:
+        """Wait for the thread until `deadline` (monotonic seconds), then take its process away."""
+        self._thread.join(max(0.0, deadline - time.monotonic()))
+        with self._lock:
+            if self._process is not None:
+                self._process.kill()
+        self._thread.join(5.0)

@@ -1,0 +1,151 @@
+"""Agent x environment x split -> one record a task and a summary."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from himac.agents.flat import FlatAgent
+from himac.agents.hierarchical import HierarchicalAgent
+from himac.agents.parsing import format_blueprint
+from himac.agents.recorder import SegmentRecorder
+from himac.rollout.episode import Proposal, execute, flat_episode, propose
+from himac.rollout.program import Program
+from himac.rollout.runtime import Runtime
+from himac.seeding import derive_seed
+from himac.types import Blueprint, Episode, Role, Task
+
+BlueprintSource = Literal["planner", "random", "none"]
+
+
+def evaluate(
+    runtime: Runtime,
+    tasks: Sequence[Task],
+    *,
+    temperature: float = 0.0,
+    seed: int = 0,
+    blueprints: BlueprintSource = "planner",
+    planner: Runtime | None = None,
+    planner_temperature: float | None = None,
+    on_result: Callable[[Any], None] | None = None,
+) -> list[Episode]:
+    """Run every task once.
+
+    Args:
+        temperature: 0 is greedy planner and greedy executor.
+        blueprints: `random` takes well-formed blueprints that ignore the task, `none` a single sub-goal: the task itself.
+        planner: Another model that writes the blueprints (a control for planner studies).
+        planner_temperature: Sampling temperature of the blueprints, by default the same as `temperature`.
+
+    Returns:
+        Episodes in the order of the tasks.
+    """
+    agent, setting = runtime.agent, runtime.setting
+    seeds = [derive_seed(seed, "eval", task.id) for task in tasks]
+    if isinstance(agent, FlatAgent):
+        flat = [
+            flat_episode(setting, agent, task, temperature, s, s % 2**31) for task, s in zip(tasks, seeds, strict=True)
+        ]
+        return runtime.collector.run(flat, on_result)
+    if blueprints == "planner":
+        source = planner or runtime
+        hot = temperature if planner_temperature is None else planner_temperature
+        proposals = source.collector.run(_plans(source, tasks, seeds, hot))
+    else:
+        proposals = [[_given(agent, runtime, task, s, blueprints)] for task, s in zip(tasks, seeds, strict=True)]
+    programs: list[Program] = [
+        execute(setting, agent, task, proposal[0], temperature, s, s % 2**31)
+        for task, proposal, s in zip(tasks, proposals, seeds, strict=True)
+    ]
+    return runtime.collector.run(programs, on_result)
+
+
+def _plans(source: Runtime, tasks: Sequence[Task], seeds: Sequence[int], temperature: float) -> list[Program]:
+    assert isinstance(source.agent, HierarchicalAgent)
+    return [
+        propose(source.setting, source.agent, task, 1, temperature, s, s % 2**31)
+        for task, s in zip(tasks, seeds, strict=True)
+    ]
+
+
+def _given(agent: HierarchicalAgent, runtime: Runtime, task: Task, seed: int, source: BlueprintSource) -> Proposal:
+    if source == "random":
+        goals = runtime.benchmark.random_blueprint(task, random.Random(seed))
+    else:
+        env = runtime.benchmark.make_env()
+        _, info = env.reset(options=dict(task.options))
+        goals = (str(info["instruction"]),)
+    recorder = SegmentRecorder(Role.PLANNER, agent.chat.encode_reply(format_blueprint(goals)))
+    return Proposal(Blueprint(goals), recorder.segment())
+
+
+def summarise(episodes: Sequence[Episode]) -> dict[str, float]:
+    """Success in all and per task type, return, steps, stop reasons and plan statistics (fractions, not percent)."""
+    if not episodes:
+        return {}
+    kinds = defaultdict[str, list[bool]](list)
+    for episode in episodes:
+        kinds[episode.task.kind].append(episode.success)
+    turns = [turn for episode in episodes for turn in episode.turns]
+    steps = [turn for turn in turns if turn.action is not None]
+    summary = {
+        "success": float(np.mean([e.success for e in episodes])),
+        "return_mean": float(np.mean([e.ret for e in episodes])),
+        "steps_mean": float(np.mean([e.env_steps for e in episodes])),
+        "invalid_fraction": float(np.mean([t.invalid for t in steps])) if steps else 0.0,
+    }
+    plans = [episode.blueprint for episode in episodes if episode.blueprint is not None]
+    if plans:
+        valid = [plan for plan in plans if plan.valid]
+        summary["plan_validity"] = len(valid) / len(plans)
+        summary["plan_length"] = float(np.mean([len(p.subgoals) for p in valid])) if valid else 0.0
+        summary["plan_distinct"] = (
+            float(np.mean([len(set(p.subgoals)) / len(p.subgoals) for p in valid])) if valid else 0.0
+        )
+    summary |= {f"success/{kind}": float(np.mean(flags)) for kind, flags in sorted(kinds.items())}
+    stops = Counter(episode.stop for episode in episodes)
+    summary |= {f"stop/{reason}": count / len(episodes) for reason, count in sorted(stops.items())}
+    return summary
+
+
+def record(episode: Episode, split_hash: str) -> dict[str, Any]:
+    """One line of `results.jsonl`."""
+    return {
+        "task_id": episode.task.id,
+        "kind": episode.task.kind,
+        "split_hash": split_hash,
+        "success": episode.success,
+        "return": episode.ret,
+        "stop": str(episode.stop),
+        "env_steps": episode.env_steps,
+        "blueprint": list(episode.blueprint.subgoals) if episode.blueprint else None,
+        "transcript": [
+            {
+                "subgoal": segment.subgoal,
+                "action": turn.action,
+                "observation": turn.observation,
+                "sub_done": turn.sub_done,
+                "invalid": turn.invalid,
+            }
+            for segment in episode.segments
+            for turn in segment.turns
+        ],
+    }
+
+
+def write_results(path: Path, episodes: Sequence[Episode], split_hash: str) -> None:
+    """Write `results.jsonl` atomically."""
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("w", encoding="utf-8") as stream:
+        for episode in episodes:
+            stream.write(json.dumps(record(episode, split_hash), ensure_ascii=False) + "\n")
+        stream.flush()
+        os.fsync(stream.fileno())
+    partial.replace(path)

@@ -1,0 +1,148 @@
+"""Runs many episode programs at once over one engine and one environment pool, without lock-step.
+
+A program waits for its own completion or environment step only; a finished one leaves and the next in the queue enters.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from himac.engines.base import Engine, GenerateRequest
+from himac.envs.pool import EnvPool, EnvResult
+from himac.rollout.program import Generate, GenerateMany, Program, Release, Reset, Step
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Usage:
+    """What a rollout cost; seconds are of this process."""
+
+    engine_s: float = 0.0
+    env_s: float = 0.0
+    total_s: float = 0.0
+    env_steps: int = 0
+    generated_tokens: int = 0
+
+    def __iadd__(self, other: Usage) -> Usage:
+        for name in self.__slots__:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        return self
+
+
+@dataclass(slots=True)
+class _Live:
+    """A running program: where its answers go."""
+
+    index: int
+    program: Program
+    env: Any = None
+    waiting: int = 0
+    answers: list[Any] = field(default_factory=list)
+    many: bool = False
+
+
+class Collector:
+    """The scheduler.
+
+    Args:
+        max_live: Programs under way at the same time.
+        on_result: Called with each program's result as it ends, for progress bars.
+    """
+
+    def __init__(self, engine: Engine, pool: EnvPool, max_live: int = 64) -> None:
+        self.engine = engine
+        self.pool = pool
+        self.max_live = max_live
+        self.usage = Usage()
+
+    def run(self, programs: Sequence[Program], on_result: Callable[[Any], None] | None = None) -> list[Any]:
+        """Results of the programs in their order."""
+        started = time.perf_counter()
+        results: list[Any] = [None] * len(programs)
+        queue = deque(enumerate(programs))
+        requests: dict[Any, tuple[_Live, int]] = {}
+        envs: dict[Any, _Live] = {}
+        live = 0
+
+        def advance(slot: _Live, value: Any) -> bool:
+            """Send an answer in and act on the commands that come out; true when the program ended."""
+            while True:
+                try:
+                    command = slot.program.send(value)
+                except StopIteration as stop:
+                    results[slot.index] = stop.value
+                    if slot.env is not None:
+                        self.pool.release(slot.env)
+                    if on_result is not None:
+                        on_result(stop.value)
+                    return True
+                match command:
+                    case Release(session):
+                        self.engine.release(session)
+                        value = None
+                    case Generate() | GenerateMany():
+                        many = isinstance(command, GenerateMany)
+                        self._submit(slot, command.requests if isinstance(command, GenerateMany) else (command,), many, requests)
+                        return False
+                    case Reset() | Step():
+                        self._act(slot, command, envs)
+                        return False
+
+        while queue or live:
+            while queue and live < self.max_live:
+                index, program = queue.popleft()
+                live += not advance(_Live(index, program), None)
+            if requests:
+                clock = time.perf_counter()
+                completions = self.engine.step()
+                self.usage.engine_s += time.perf_counter() - clock
+                for completion in completions:
+                    slot, position = requests.pop(completion.id)
+                    self.usage.generated_tokens += len(completion.token_ids)
+                    slot.answers[position] = completion
+                    slot.waiting -= 1
+                    if slot.waiting == 0:
+                        live -= advance(slot, slot.answers if slot.many else slot.answers[0])
+            while envs:
+                clock = time.perf_counter()
+                answered = self.pool.poll(block=not requests)
+                self.usage.env_s += time.perf_counter() - clock
+                for handle, result in answered:
+                    live -= advance(envs.pop(handle), _logged(result))
+                if not answered or requests:
+                    break
+        self.usage.total_s += time.perf_counter() - started
+        return results
+
+    def _submit(
+        self, slot: _Live, requests: Sequence[Generate], many: bool, pending: dict[Any, tuple[_Live, int]]
+    ) -> None:
+        slot.waiting, slot.answers, slot.many = len(requests), [None] * len(requests), many
+        for position, request in enumerate(requests):
+            key = (slot.index, position)
+            pending[key] = (slot, position)
+            self.engine.submit(GenerateRequest(key, request.session, request.prompt_ids, request.params))
+
+    def _act(self, slot: _Live, command: Reset | Step, envs: dict[Any, _Live]) -> None:
+        clock = time.perf_counter()
+        if slot.env is None:
+            slot.env = self.pool.acquire()
+        envs[slot.env] = slot
+        if isinstance(command, Reset):
+            self.pool.submit(slot.env, ("reset", command.options, command.seed))
+        else:
+            self.usage.env_steps += 1
+            self.pool.submit(slot.env, ("step", command.action))
+        self.usage.env_s += time.perf_counter() - clock
+
+
+def _logged(result: EnvResult) -> EnvResult:
+    if result.error is not None:
+        logger.error("an environment failed; its episode ends as env_error:\n%s", result.error)
+    return result

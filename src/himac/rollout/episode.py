@@ -1,0 +1,297 @@
+"""One episode, hierarchical or flat, as a program that yields engine and environment commands."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator
+from dataclasses import dataclass, field
+from typing import Any
+
+from himac.agents.flat import FlatAgent
+from himac.agents.hierarchical import HierarchicalAgent
+from himac.agents.recorder import SegmentRecorder
+from himac.config import Config
+from himac.engines.base import Completion, SamplingParams
+from himac.envs.base import Benchmark
+from himac.envs.pool import EnvResult
+from himac.rollout.program import Command, Generate, GenerateMany, Release, Reset, Step
+from himac.rollout.returns import episode_return
+from himac.seeding import derive_seed
+from himac.types import Blueprint, Episode, Role, Segment, StopReason, Task, Turn
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """One sampled blueprint with the planner's tokens."""
+
+    blueprint: Blueprint
+    plan: Segment
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What every episode of a run shares."""
+
+    benchmark: Benchmark
+    config: Config
+    max_context: int
+
+    @property
+    def worst_step(self) -> float:
+        return min(self.benchmark.worst_step_reward, 0.0) + self.config.env.invalid_penalty
+
+
+@dataclass(slots=True)
+class _World:
+    """The environment's side of one episode: last observation, rewards, steps, and whether it is over."""
+
+    setting: Setting
+    instruction: str = ""
+    first: str = ""
+    overview: str = ""
+    observation: str = ""
+    reward_sum: float = 0.0
+    steps: int = 0
+    stop: StopReason | None = None
+    error: str | None = None
+    invalid: bool = False
+    _last: str = ""
+    _repeats: int = 0
+    rewards: list[float] = field(default_factory=list)
+
+    def reset(self, task: Task, seed: int) -> Generator[Command, Any, None]:
+        result: EnvResult = yield Reset(task.options, seed)
+        if self._failed(result):
+            return
+        self.instruction = str(result.info.get("instruction", ""))
+        self.first = self.observation = str(result.observation)
+        self.overview = str(result.info.get("overview", ""))
+
+    def step(self, action: str, max_repeats: int) -> Generator[Command, Any, None]:
+        result: EnvResult = yield Step(action)
+        if self._failed(result):
+            return
+        config = self.setting.config
+        self.steps += 1
+        self.observation = str(result.observation)
+        self.invalid = bool(result.info.get("invalid", False))
+        reward = self.setting.benchmark.reward_scale * float(result.reward)
+        reward += config.env.invalid_penalty if self.invalid else 0.0
+        self.rewards.append(reward)
+        self.reward_sum += reward
+        if result.terminated:
+            self.stop = StopReason.SUCCESS if result.info.get("won", result.reward > 0) else StopReason.FAILURE
+        elif result.truncated or self.steps >= config.env.step_limit:
+            self.stop = StopReason.STEP_LIMIT
+        elif max_repeats and self._stuck(action) >= max_repeats:
+            self.stop = StopReason.FAILURE
+
+    def _stuck(self, action: str) -> int:
+        """How often in a row the same rejected action has been sent."""
+        if not self.invalid:
+            self._last, self._repeats = "", 0
+        elif action == self._last:
+            self._repeats += 1
+        else:
+            self._last, self._repeats = action, 1
+        return self._repeats
+
+    def _failed(self, result: EnvResult) -> bool:
+        if result.error is None:
+            return False
+        self.stop, self.error = StopReason.ENV_ERROR, result.error
+        return True
+
+    def ret(self) -> float:
+        config = self.setting.config
+        assert self.stop is not None
+        return episode_return(
+            self.reward_sum,
+            self.stop,
+            self.steps,
+            config.env.step_limit,
+            self.setting.worst_step,
+            config.agent.failure_penalty,
+        )
+
+
+def propose(
+    setting: Setting, agent: HierarchicalAgent, task: Task, count: int, temperature: float, seed: int, env_seed: int
+) -> Generator[Command, Any, list[Proposal]]:
+    """Sample `count` blueprints for a task (line 4 of Algorithm 1); greedy when the temperature is 0.
+
+    Episodes of one group share `env_seed`, so all start from the same state; `seed` drives the policy's own draws.
+    """
+    world = _World(setting)
+    yield from world.reset(task, env_seed)
+    prompt = agent.planner_prompt(world.instruction, world.first)
+    limit = min(agent.config.planner.max_tokens, max(setting.max_context - len(prompt), 0))
+    requests = tuple(
+        Generate(
+            (task.id, "plan", seed, number),
+            prompt,
+            SamplingParams(
+                max_new_tokens=max(limit, 1),
+                temperature=temperature,
+                stop_token_ids=agent.chat.stop_token_ids,
+                stop=agent.chat.stop,
+                seed=derive_seed(seed, "plan", number),
+            ),
+        )
+        for number in range(count)
+    )
+    completions: list[Completion] = yield GenerateMany(requests)
+    proposals = []
+    for request, completion in zip(requests, completions, strict=True):
+        yield Release(request.session)
+        recorder = SegmentRecorder(Role.PLANNER, prompt)
+        recorder.reply(completion.token_ids, completion.logprobs, completion.sampled)
+        blueprint = agent.parse_blueprint(completion.token_ids, completion.finished)
+        if world.error is not None:
+            blueprint = Blueprint((), "the environment failed before planning")
+        proposals.append(Proposal(blueprint, recorder.segment()))
+    return proposals
+
+
+def execute(
+    setting: Setting, agent: HierarchicalAgent, task: Task, proposal: Proposal, temperature: float, seed: int, env_seed: int
+) -> Generator[Command, Any, Episode]:
+    """Carry out a blueprint with the executor, sub-goal by sub-goal (lines 6 and 12 of Algorithm 1)."""
+    started = time.perf_counter()
+    world, segments = _World(setting), list[Segment]()
+    blueprint = proposal.blueprint
+    if not blueprint.valid:
+        world.stop = StopReason.MALFORMED_BLUEPRINT
+    else:
+        yield from world.reset(task, env_seed)
+    for number, subgoal in enumerate(blueprint.subgoals):
+        if world.stop is not None:
+            break
+        session = (task.id, "exec", seed, number)
+        segment = yield from _segment(setting, agent, world, subgoal, temperature, session, derive_seed(seed, number))
+        segments.append(segment)
+    if world.stop is None:
+        world.stop = StopReason.PLAN_EXHAUSTED
+    return Episode(
+        task=task,
+        seed=seed,
+        blueprint=blueprint,
+        plan=proposal.plan,
+        segments=tuple(segments),
+        ret=world.ret(),
+        stop=world.stop,
+        env_steps=world.steps,
+        wall_s=time.perf_counter() - started,
+        error=world.error,
+    )
+
+
+def _segment(
+    setting: Setting,
+    agent: HierarchicalAgent,
+    world: _World,
+    subgoal: str,
+    temperature: float,
+    session: tuple[Any, ...],
+    seed: int,
+) -> Generator[Command, Any, Segment]:
+    """The turns spent on one sub-goal, until `<sub_done>`, the budget, a failure keyword or the episode's end."""
+    limits = agent.config.executor
+    start = setting.benchmark.start_text(subgoal, world.overview, world.observation)
+    recorder = SegmentRecorder(Role.EXECUTOR, agent.executor_prompt(subgoal, start, world.instruction), subgoal)
+    steps = 0
+    while world.stop is None:
+        completion = yield from _reply(setting, agent, recorder, limits.max_tokens, temperature, session, seed)
+        if completion is None:
+            world.stop = StopReason.CONTEXT_LIMIT
+            break
+        span = recorder.reply(completion.token_ids, completion.logprobs, completion.sampled)
+        reply = agent.parse_reply(completion.token_ids)
+        reward_before, invalid, observation = world.reward_sum, False, ""
+        if reply.action is not None:
+            yield from world.step(reply.action, limits.max_repeats)
+            steps += 1
+            invalid, observation = world.invalid, world.observation
+        reward = world.reward_sum - reward_before
+        recorder.turn(Turn(reply.action, observation, reward, invalid, reply.sub_done, *span))
+        if world.stop is None and any(word in observation for word in limits.failure_keywords):
+            world.stop = StopReason.FAILURE_KEYWORD
+        if reply.sub_done or world.stop is not None:
+            break
+        if steps >= limits.step_limit:
+            if limits.sub_done:
+                world.stop = StopReason.SUBGOAL_BUDGET
+            break
+        if not completion.finished:
+            recorder.given(agent.chat.end_ids)
+        recorder.given(agent.executor_turn(observation, subgoal))
+    yield Release(session)
+    return recorder.segment()
+
+
+def flat_episode(
+    setting: Setting, agent: FlatAgent, task: Task, temperature: float, seed: int, env_seed: int
+) -> Generator[Command, Any, Episode]:
+    """One episode of a policy without hierarchy."""
+    started = time.perf_counter()
+    world = _World(setting)
+    session = (task.id, "flat", seed)
+    yield from world.reset(task, env_seed)
+    limits = agent.config.flat
+    recorder = SegmentRecorder(Role.FLAT, agent.prompt(world.instruction, world.first))
+    while world.stop is None:
+        completion = yield from _reply(setting, agent, recorder, limits.max_tokens, temperature, session, seed)
+        if completion is None:
+            world.stop = StopReason.CONTEXT_LIMIT
+            break
+        span = recorder.reply(completion.token_ids, completion.logprobs, completion.sampled)
+        action = agent.parse_action(completion.token_ids)
+        reward_before = world.reward_sum
+        yield from world.step(action, limits.max_repeats)
+        reward = world.reward_sum - reward_before
+        recorder.turn(Turn(action, world.observation, reward, world.invalid, False, *span))
+        if world.stop is None:
+            if not completion.finished:
+                recorder.given(agent.chat.end_ids)
+            recorder.given(agent.turn(world.observation))
+    yield Release(session)
+    return Episode(
+        task=task,
+        seed=seed,
+        blueprint=None,
+        plan=None,
+        segments=(recorder.segment(),),
+        ret=world.ret(),
+        stop=world.stop,
+        env_steps=world.steps,
+        wall_s=time.perf_counter() - started,
+        error=world.error,
+    )
+
+
+def _reply(
+    setting: Setting,
+    agent: HierarchicalAgent | FlatAgent,
+    recorder: SegmentRecorder,
+    max_tokens: int,
+    temperature: float,
+    session: tuple[Any, ...],
+    seed: int,
+) -> Generator[Command, Any, Completion | None]:
+    """One completion, or `None` when the context is full."""
+    room = setting.max_context - len(recorder)
+    if room <= 0:
+        return None
+    params = SamplingParams(
+        max_new_tokens=min(max_tokens, room),
+        temperature=temperature,
+        stop_token_ids=agent.chat.stop_token_ids,
+        stop=agent.chat.stop,
+        seed=derive_seed(seed, len(recorder)),
+    )
+    completion: Completion = yield Generate(session, tuple(recorder.token_ids), params)
+    return completion if completion.token_ids else None
+
+
+__all__ = ["Proposal", "Setting", "execute", "flat_episode", "propose"]
+

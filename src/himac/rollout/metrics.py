@@ -1,0 +1,30 @@
+"""Figures of a phase's episodes beyond success: degenerate groups, distinct blueprints."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from himac.types import Group
+
+
+def group_metrics(groups: Sequence[Group]) -> dict[str, float]:
+    """Fractions over groups.
+
+    Returns:
+        `degenerate_fraction` (all returns of a group equal: no gradient), `distinct_blueprints` (distinct / sampled) and
+        `return_spread` (mean standard deviation inside groups).
+    """
+    if not groups:
+        return {}
+    spreads = [float(np.std([e.ret for e in group.episodes])) for group in groups]
+    metrics = {
+        "degenerate_fraction": float(np.mean([spread == 0.0 for spread in spreads])),
+        "return_spread": float(np.mean(spreads)),
+    }
+    planned = [g for g in groups if len({id(e.plan) for e in g.episodes}) > 1]
+    if planned:
+        shares = [len({e.blueprint.subgoals if e.blueprint else () for e in g.episodes}) / len(g.episodes) for g in planned]
+        metrics["distinct_blueprints"] = float(np.mean(shares))
+    return metrics

@@ -1,0 +1,49 @@
+"""Maps the configuration onto the learner and the algorithm by name."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+from himac.agents.flat import FlatAgent
+from himac.agents.hierarchical import HierarchicalAgent
+from himac.algos.base import Algorithm
+from himac.algos.grpo import Grpo
+from himac.algos.himac import Himac
+from himac.algos.sampling import FlatSampler, HierarchicalSampler
+from himac.config import Config
+from himac.errors import ConfigError
+from himac.rollout.runtime import Runtime
+from himac.train.learner import Learner, LearnerConfig
+
+ALGORITHMS: dict[str, tuple[str, Callable[[Any, Any], Algorithm]]] = {
+    "himac": ("hierarchical", Himac),
+    "grpo": ("flat", Grpo),
+}
+
+
+def make_learner(model: Any, config: Config, ref_model: Any = None, **changes: Any) -> Learner:
+    """A learner with the settings of `train.learner`, some of them replaced."""
+    fields = config.train.learner.model_dump() | {"temperature": 1.0} | changes
+    return Learner(model, LearnerConfig(**fields), ref_model=ref_model)
+
+
+def frozen_copy(model: Any) -> Any:
+    """The reference policy of the KL term."""
+    return copy.deepcopy(model).requires_grad_(False).eval()
+
+
+def make_algorithm(config: Config, runtime: Runtime) -> Algorithm:
+    """The algorithm of the configuration over the runtime's agent.
+
+    Raises:
+        ConfigError: the agent is not of the kind that the algorithm trains.
+    """
+    kind, build = ALGORITHMS[config.algo.name]
+    if config.agent.name != kind:
+        raise ConfigError(f"algorithm '{config.algo.name}' trains the {kind} agent; set agent.name={kind}")
+    if isinstance(runtime.agent, FlatAgent):
+        return build(config.algo, FlatSampler(runtime.setting, runtime.agent, runtime.collector))
+    assert isinstance(runtime.agent, HierarchicalAgent)
+    return build(config.algo, HierarchicalSampler(runtime.setting, runtime.agent, runtime.collector))

@@ -1,0 +1,85 @@
+# ruff: noqa: N803, N806, N815
+"""Log-probabilities of the trained tokens of a micro-batch. Shape suffixes: M trained tokens, V vocabulary."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from himac.engines.local.attention import logits_at, packed_forward
+from himac.train.optim import has_amx
+from himac.train.packing import MicroBatch
+
+Precision = Literal["fp32", "bf16", "auto"]
+
+# Above this many logits the rest is done in pieces that are computed again in the backward pass.
+_LOGITS_AT_ONCE = 1 << 27
+
+
+@dataclass(frozen=True, slots=True)
+class TokenScores:
+    """What the model says about the trained tokens; all float32 [M] but `best_M`, bool [M].
+
+    Attributes:
+        logprob_M: Log-probability of the token.
+        entropy_M: Entropy of the distribution it was drawn from, in nats.
+        best_M: The token is the most likely one.
+    """
+
+    logprob_M: Tensor
+    entropy_M: Tensor
+    best_M: Tensor
+
+
+def score_tokens(
+    model: Any, batch: MicroBatch, *, temperature: float = 1.0, entropy_grad: bool = False
+) -> TokenScores:
+    """Run the packed rows through the model and score their trained tokens.
+
+    Args:
+        model: Causal language model.
+        batch: Packed rows.
+        temperature: Divides the logits.
+        entropy_grad: Let gradients flow through the entropy too.
+    """
+    hidden_Nd = packed_forward(model, batch.input_ids_N, list(batch.lengths))
+    piece = max(1, _LOGITS_AT_ONCE // int(model.config.vocab_size))
+    if len(batch.predict_M) <= piece:
+        return TokenScores(*_score(model, hidden_Nd, batch.predict_M, batch.target_M, temperature, entropy_grad))
+    pieces = [
+        checkpoint(_score, model, hidden_Nd, index, target, temperature, entropy_grad, use_reentrant=False)
+        for index, target in zip(batch.predict_M.split(piece), batch.target_M.split(piece), strict=True)
+    ]
+    return TokenScores(*(torch.cat(parts) for parts in zip(*pieces, strict=True)))
+
+
+def _score(
+    model: Any, hidden_Nd: Tensor, index_M: Tensor, target_M: Tensor, temperature: float, entropy_grad: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    logits_MV = logits_at(model, hidden_Nd, index_M).float()
+    if temperature != 1.0:
+        logits_MV = logits_MV / temperature
+    logprobs_MV = torch.log_softmax(logits_MV, dim=-1)
+    logprob_M = logprobs_MV.gather(-1, target_M[:, None]).squeeze(-1)
+    source_MV = logprobs_MV if entropy_grad else logprobs_MV.detach()
+    entropy_M = torch.special.entr(source_MV.exp()).sum(-1)
+    return logprob_M, entropy_M, logits_MV.detach().argmax(-1) == target_M
+
+
+def autocast(precision: Precision, device: torch.device) -> AbstractContextManager[Any]:
+    """Context in which matrix products run in bfloat16, or a context that does nothing.
+
+    `auto` uses bfloat16 where the hardware has it (CUDA with bfloat16, CPUs with AMX); `bf16` insists on it.
+    """
+    if precision == "fp32":
+        return nullcontext()
+    if precision == "auto":
+        fast = torch.cuda.is_bf16_supported() if device.type == "cuda" else device.type == "cpu" and has_amx()
+        if not fast:
+            return nullcontext()
+    return torch.autocast(device.type, torch.bfloat16)

@@ -1,0 +1,122 @@
+# ruff: noqa: N803, N806, N815
+"""Rows to micro-batches: rows are laid end to end in one flat vector, without padding.
+
+Shape suffixes: R rows, N tokens of all rows, M trained tokens. The hidden state at position i predicts token i + 1,
+so logits are needed only at the M positions before a trained token:
+
+    input_ids  p p p a a o a      p prompt, a sampled, o observation
+    loss_mask  . . . 1 1 . 1
+    predict_M      ^ ^   ^        positions whose logits are computed
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from himac.errors import TrainingError
+from himac.types import Row
+
+
+@dataclass(frozen=True, slots=True)
+class MicroBatch:
+    """Rows that go through the model together.
+
+    Attributes:
+        indices: Which rows these are, as positions in the packed sequence of rows; length R.
+        lengths: Tokens per row, in the order they are laid out; length R, sum N.
+        input_ids_N: int64 [N].
+        predict_M: int64 [M], flat positions whose hidden state predicts a trained token.
+        target_M: int64 [M], the trained tokens.
+        old_logprob_M, advantage_M: float32 [M].
+        row_M: int64 [M], the token's row in this micro-batch, in [0, R).
+    """
+
+    indices: tuple[int, ...]
+    lengths: tuple[int, ...]
+    input_ids_N: Tensor
+    predict_M: Tensor
+    target_M: Tensor
+    old_logprob_M: Tensor
+    advantage_M: Tensor
+    row_M: Tensor
+
+
+def check_rows(rows: Sequence[Row], *, supervised: bool = False) -> None:
+    """Raise `TrainingError` for a row that would poison the weights.
+
+    Args:
+        rows: Rows of an update.
+        supervised: Old log-probabilities and advantages are not used, so their values do not matter.
+    """
+    for number, row in enumerate(rows):
+        where = f"row {number} (group {row.group_id}, {row.role})"
+        length = len(row.input_ids)
+        vectors = (row.input_ids, row.loss_mask, row.old_logprobs, row.advantages)
+        if length == 0 or any(vector.shape != (length,) for vector in vectors):
+            shapes = ", ".join(str(vector.shape) for vector in vectors)
+            raise TrainingError(
+                f"{where} has vectors of shapes {shapes}; build ids, mask, log-probs and advantages alike."
+            )
+        if row.loss_mask.dtype != np.bool_ or row.loss_mask[0]:
+            raise TrainingError(f"{where} trains its first token or has a mask that is not boolean; fix the loss mask.")
+        if supervised:
+            continue
+        for name, values in (("advantage", row.advantages), ("sampler log-probability", row.old_logprobs)):
+            if not np.isfinite(values[row.loss_mask]).all():
+                raise TrainingError(
+                    f"{where} has a {name} that is not finite; check the rewards and the sampler, nothing was changed."
+                )
+
+
+def plan(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
+    """Partition row numbers so that each part has at most `max_tokens` tokens.
+
+    Rows are taken longest first, so that rows of one part are of similar length. A row longer than the budget is a
+    part of its own: nothing is dropped or cut.
+    """
+    if max_tokens < 1:
+        raise TrainingError(f"the micro-batch budget is {max_tokens} tokens; set it to a positive number.")
+    parts: list[list[int]] = []
+    room = 0
+    for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
+        if not parts or lengths[index] > room:
+            parts.append([])
+            room = max_tokens
+        parts[-1].append(index)
+        room -= lengths[index]
+    return parts
+
+
+def pack(rows: Sequence[Row], max_tokens: int, device: torch.device | str = "cpu") -> list[MicroBatch]:
+    """All rows as micro-batches of at most `max_tokens` tokens (a longer row stands alone)."""
+    parts = plan([len(row.input_ids) for row in rows], max_tokens)
+    return [_assemble(rows, part, torch.device(device)) for part in parts]
+
+
+def _assemble(rows: Sequence[Row], part: Sequence[int], device: torch.device) -> MicroBatch:
+    chosen = [rows[index] for index in part]
+    ids_N = np.concatenate([row.input_ids for row in chosen])
+    mask_N = np.concatenate([row.loss_mask for row in chosen])
+    trained_M = np.flatnonzero(mask_N)
+    row_N = np.repeat(np.arange(len(chosen)), [len(row.input_ids) for row in chosen])
+    old_N = np.concatenate([row.old_logprobs for row in chosen])
+    advantage_N = np.concatenate([row.advantages for row in chosen])
+
+    def tensor(array: np.ndarray, dtype: torch.dtype) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array)).to(device=device, dtype=dtype)
+
+    return MicroBatch(
+        indices=tuple(part),
+        lengths=tuple(len(row.input_ids) for row in chosen),
+        input_ids_N=tensor(ids_N, torch.int64),
+        predict_M=tensor(trained_M - 1, torch.int64),
+        target_M=tensor(ids_N[trained_M], torch.int64),
+        old_logprob_M=tensor(old_N[trained_M], torch.float32),
+        advantage_M=tensor(advantage_N[trained_M], torch.float32),
+        row_M=tensor(row_N[trained_M], torch.int64),
+    )

@@ -1,0 +1,190 @@
+"""The training loop. It knows phases, rows and checkpoints; it does not know what a planner or an executor is."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from himac.algos.base import Phase, PhaseContext
+from himac.config import Config
+from himac.evaluate import evaluate, summarise
+from himac.rollout.collect import Usage
+from himac.rollout.metrics import group_metrics
+from himac.rollout.runtime import Runtime
+from himac.seeding import derive_seed
+from himac.train.checkpoint import MetricsLog, save_checkpoint
+from himac.train.factory import make_algorithm
+from himac.train.learner import Learner
+from himac.types import Episode, Group, Task
+
+
+@dataclass(slots=True)
+class Progress:
+    """Where a run stands: what a checkpoint restores besides weights and optimiser.
+
+    Attributes:
+        iteration, phase: The next phase to run; `carry` is what the previous phase of this iteration left for it.
+        env_steps, tokens: Spent so far, sampled tokens only.
+        records, timings: Lines in `metrics.jsonl` and `timings.jsonl`.
+    """
+
+    iteration: int = 0
+    phase: int = 0
+    carry: Any = None
+    env_steps: int = 0
+    tokens: int = 0
+    records: int = 0
+    timings: int = 0
+
+
+@dataclass(slots=True)
+class Trainer:
+    """Runs iterations of an algorithm over tasks, with evaluation, metrics and checkpoints.
+
+    `metrics.jsonl` holds what a rerun reproduces exactly; seconds and rates go to `timings.jsonl`.
+    """
+
+    config: Config
+    runtime: Runtime
+    learner: Learner
+    run_dir: Path
+    progress: Progress = field(default_factory=Progress)
+    on_record: Callable[[dict[str, Any]], None] | None = None
+
+    def run(self) -> Progress:
+        """Train until `iterations` or `env_steps` is reached; ends with a checkpoint."""
+        train = self.config.train
+        algorithm = make_algorithm(self.config, self.runtime)
+        pool = self.runtime.benchmark.tasks(self.config.env.train_split)
+        metrics, timings = MetricsLog(self.run_dir / "metrics.jsonl"), MetricsLog(self.run_dir / "timings.jsonl")
+        metrics.truncate_to(self.progress.records)
+        timings.truncate_to(self.progress.timings)
+        if self.progress.iteration == 0 and self.progress.phase == 0 and train.eval_every:
+            self._evaluate(metrics, timings)
+        saved = False
+        while not self._finished():
+            at = PhaseContext(self.progress.iteration, derive_seed(self.config.seed, "iteration", self.progress.iteration))
+            tasks = draw_tasks(pool, algorithm.tasks_per_iteration, self.config.seed, at.iteration)
+            name, phase = algorithm.phases[self.progress.phase]
+            self._phase(at, name, phase, tasks, metrics, timings)
+            self.progress.phase += 1
+            ended = self.progress.phase == len(algorithm.phases)
+            if ended:
+                self.progress.iteration, self.progress.phase, self.progress.carry = at.iteration + 1, 0, None
+                if train.eval_every and self.progress.iteration % train.eval_every == 0 or self._finished():
+                    self._evaluate(metrics, timings)
+            saved = train.checkpoint_phases if not ended else self.progress.iteration % train.checkpoint_every == 0
+            if saved:
+                self.save()
+        if not saved:
+            self.save()
+        return self.progress
+
+    def save(self) -> None:
+        """Write a checkpoint of everything a resumed run needs."""
+        state = {"progress": asdict_shallow(self.progress), "learner": self.learner.state_dict()}
+        name = f"step-{self.progress.iteration:06d}-{self.progress.phase}"
+        save_checkpoint(
+            self.run_dir, name, self.runtime.model, self.runtime.tokenizer, state, keep=self.config.train.keep_checkpoints
+        )
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue from the state of a checkpoint whose weights are already loaded."""
+        self.progress = Progress(**state["progress"])
+        self.learner.load_state_dict(state["learner"])
+
+    def _finished(self) -> bool:
+        budget = self.config.train.env_steps
+        if self.progress.phase:
+            return False
+        return self.progress.iteration >= self.config.train.iterations or (
+            budget is not None and self.progress.env_steps >= budget
+        )
+
+    def _phase(
+        self, at: PhaseContext, name: str, phase: Phase, tasks: Sequence[Task], metrics: MetricsLog, timings: MetricsLog
+    ) -> None:
+        started = time.perf_counter()
+        before = self._usage()
+        phase_seed = PhaseContext(at.iteration, derive_seed(at.seed, name))
+        outcome = phase(phase_seed, tasks, self.progress.carry)
+        rollout_s = time.perf_counter() - started
+        updated = self.learner.update(outcome.rows)
+        self.runtime.engine.load_weights(dict(self.runtime.model.state_dict()))
+        used = self._usage()
+        self.progress.carry = outcome.carry
+        self.progress.env_steps += used.env_steps - before.env_steps
+        self.progress.tokens += used.generated_tokens - before.generated_tokens
+        rates = {key: value for key, value in updated.items() if key.endswith(("_s", "_per_s"))}
+        self._record(
+            metrics,
+            {"kind": "train", "iteration": at.iteration, "phase": name}
+            | self._spent()
+            | summarise(_distinct(outcome.groups))
+            | group_metrics(outcome.groups)
+            | outcome.metrics
+            | {key: value for key, value in updated.items() if key not in rates},
+        )
+        total_s = time.perf_counter() - started
+        engine_s, env_s = used.engine_s - before.engine_s, used.env_s - before.env_s
+        timings.append(
+            {
+                "iteration": at.iteration,
+                "phase": name,
+                "total_s": total_s,
+                "engine_s": engine_s,
+                "env_s": env_s,
+                "update_s": total_s - rollout_s,
+                "rest_s": rollout_s - engine_s - env_s,
+                "env_steps_per_s": (used.env_steps - before.env_steps) / rollout_s,
+                "generated_tokens_per_s": (used.generated_tokens - before.generated_tokens) / rollout_s,
+                "trained_tokens_per_s": sum(len(r.input_ids) for r in outcome.rows) / max(total_s - rollout_s, 1e-9),
+            }
+        )
+        self.progress.timings += 1
+
+    def _evaluate(self, metrics: MetricsLog, timings: MetricsLog) -> None:
+        started = time.perf_counter()
+        tasks = self.runtime.benchmark.tasks(self.config.env.eval_split)[: self.config.train.eval_tasks]
+        episodes = evaluate(self.runtime, tasks, temperature=self.config.eval.temperature, seed=self.config.seed)
+        head = {"kind": "eval", "iteration": self.progress.iteration, "phase": "eval", "tasks": len(tasks)}
+        self._record(metrics, head | self._spent() | summarise(episodes))
+        timings.append({"iteration": self.progress.iteration, "phase": "eval", "total_s": time.perf_counter() - started})
+        self.progress.timings += 1
+
+    def _spent(self) -> dict[str, Any]:
+        return {"env_steps": self.progress.env_steps, "tokens": self.progress.tokens}
+
+    def _usage(self) -> Usage:
+        return Usage(**asdict(self.runtime.collector.usage))
+
+    def _record(self, metrics: MetricsLog, entry: dict[str, Any]) -> None:
+        metrics.append(entry)
+        self.progress.records += 1
+        if self.on_record is not None:
+            self.on_record(entry)
+
+
+def draw_tasks(pool: Sequence[Task], count: int, seed: int, iteration: int) -> list[Task]:
+    """Tasks of an iteration: consecutive slices of seeded permutations, so every task comes up once an epoch."""
+    tasks = list[Task]()
+    position = iteration * count
+    while len(tasks) < count:
+        epoch, offset = divmod(position, len(pool))
+        order = random.Random(derive_seed(seed, "epoch", epoch)).sample(range(len(pool)), len(pool))
+        tasks.extend(pool[n] for n in order[offset : offset + count - len(tasks)])
+        position = iteration * count + len(tasks)
+    return tasks
+
+
+def asdict_shallow(progress: Progress) -> dict[str, Any]:
+    """The fields as they are; `carry` keeps its own records."""
+    return {name: getattr(progress, name) for name in progress.__slots__}
+
+
+def _distinct(groups: Sequence[Group]) -> list[Episode]:
+    return [episode for group in groups for episode in group.episodes]

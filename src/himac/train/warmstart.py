@@ -1,0 +1,105 @@
+"""Supervised warm start from scripted demonstrations, in one or both agents' formats."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from himac.agents.base import AgentBase
+from himac.config import Config
+from himac.envs.base import Benchmark, demonstrations
+from himac.errors import DataError
+from himac.rollout.runtime import AGENTS, Runtime
+from himac.seeding import derive_seed
+from himac.train.factory import make_learner
+from himac.types import Row, Task
+
+
+@dataclass(frozen=True, slots=True)
+class WarmstartReport:
+    """What the warm start did."""
+
+    demonstrations: int
+    demonstrated_success: float
+    tokens: int
+    steps: int
+    loss_first: float
+    loss_last: float
+    seconds: float
+
+
+def warmstart_tasks(config: Config, benchmark: Benchmark) -> list[Task]:
+    """The training tasks that are demonstrated: a seeded sample of `warmstart.games` of the train split."""
+    tasks = benchmark.tasks(config.env.train_split)
+    if config.warmstart.games is not None and config.warmstart.games < len(tasks):
+        tasks = random.Random(derive_seed(config.seed, "warmstart")).sample(tasks, config.warmstart.games)
+    return tasks
+
+
+def warmstart(runtime: Runtime, progress: Callable[[int, int, dict[str, float]], None] | None = None) -> WarmstartReport:
+    """Train the runtime's model in place.
+
+    Args:
+        progress: Called after each optimiser step with (step, steps, metrics).
+    """
+    config, settings = runtime.config, runtime.config.warmstart
+    started = time.perf_counter()
+    tasks = warmstart_tasks(config, runtime.benchmark)
+    agents: list[AgentBase] = [AGENTS[n](runtime.tokenizer, runtime.benchmark.texts, config.agent) for n in settings.formats]
+    shown, won, rows = 0, 0, list[Row]()
+    for demo in demonstrations(runtime.benchmark, tasks, settings.passes, derive_seed(config.seed, "demos")):
+        shown += 1
+        won += demo.success
+        if demo.success or not settings.keep_success_only:
+            rows.extend(row for agent in agents for row in agent.demo_rows(demo))
+    rows = [row for row in rows if len(row.input_ids) <= runtime.setting.max_context]
+    if not rows:
+        raise DataError("the demonstrator solved none of the training tasks; check env.kwargs and env.train_split")
+    batches = list(_batches(rows, settings.batch_tokens, random.Random(derive_seed(config.seed, "batches"))))
+    learner = make_learner(
+        runtime.model,
+        config,
+        total_steps=len(batches),
+        optimizer=settings.optimizer,
+        lr=settings.lr,
+        weight_decay=settings.weight_decay,
+        warmup_steps=max(1, int(settings.warmup_fraction * len(batches))),
+        schedule="linear",
+        kl_coef=0.0,
+        mini_batches=1,
+        epochs=1,
+    )
+    losses, tokens = list[float](), 0
+    for number, batch in enumerate(batches):
+        metrics = learner.supervised(batch)
+        losses.append(metrics["loss"])
+        tokens += sum(len(row.input_ids) for row in batch)
+        if progress is not None:
+            progress(number + 1, len(batches), metrics)
+    runtime.engine.load_weights(dict(runtime.model.state_dict()))
+    return WarmstartReport(
+        demonstrations=shown,
+        demonstrated_success=won / shown,
+        tokens=tokens,
+        steps=len(batches),
+        loss_first=losses[0],
+        loss_last=sum(losses[-10:]) / len(losses[-10:]),
+        seconds=time.perf_counter() - started,
+    )
+
+
+def _batches(rows: Sequence[Row], tokens: int, rng: random.Random) -> Iterator[list[Row]]:
+    """Shuffled batches of about `tokens` tokens; a short last one is dropped unless it is the only one."""
+    order = list(rows)
+    rng.shuffle(order)
+    batch, size, emitted = list[Row](), 0, False
+    for row in order:
+        if batch and size + len(row.input_ids) > tokens:
+            yield batch
+            batch, size, emitted = [], 0, True
+        batch.append(row)
+        size += len(row.input_ids)
+    if batch and (not emitted or size > tokens // 2):
+        yield batch

@@ -1,0 +1,138 @@
+import json
+import lzma
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from himac.algos.advantages import degenerate_fraction, group_relative, is_degenerate, outcome_advantages, rloo
+
+returns = st.lists(st.floats(-100, 100, allow_nan=False, width=32), min_size=2, max_size=12)
+spread_returns = returns.filter(lambda r: np.ptp(r) > 1e-2)
+
+
+def golden(shared: Path, kind: str) -> list[dict[str, Any]]:
+    with lzma.open(shared / "golden" / "algorithms.jsonl.xz", "rt") as lines:
+        cases = [case for case in map(json.loads, lines) if case["kind"] == kind]
+    assert cases
+    return cases
+
+
+def test_population_standard_deviation_by_hand() -> None:
+    # mean 0.5, population variance 0.25, so (+-0.5) / (0.5 + 0.5) = +-0.5
+    np.testing.assert_allclose(group_relative([0, 1, 1, 0], eps=0.5), [-0.5, 0.5, 0.5, -0.5], rtol=0, atol=1e-15)
+
+
+def test_sample_standard_deviation_by_hand() -> None:
+    # mean 2, sample variance (1 + 0 + 1) / 2 = 1
+    np.testing.assert_allclose(group_relative([1, 2, 3], "sample", eps=0.0), [-1, 0, 1], rtol=0, atol=1e-15)
+
+
+def test_without_standard_deviation_the_returns_are_only_centred() -> None:
+    np.testing.assert_array_equal(group_relative([1.0, 2.0, 6.0], "none"), [-2.0, -1.0, 3.0])
+
+
+def test_leave_one_out_by_hand() -> None:
+    # 1 - (2 + 6) / 2 = -3, 2 - 7 / 2 = -1.5, 6 - 3 / 2 = 4.5
+    np.testing.assert_allclose(rloo([1.0, 2.0, 6.0]), [-3.0, -1.5, 4.5], rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("std", ["population", "sample", "none"])
+@given(value=st.floats(-1e6, 1e6), size=st.integers(1, 16))
+def test_equal_returns_give_exactly_zero(std: Any, value: float, size: int) -> None:
+    assert not group_relative([value] * size, std).any()
+    assert not rloo([value] * size).any()
+
+
+def test_returns_that_differ_by_rounding_are_equal() -> None:
+    assert is_degenerate([0.1 + 0.2, 0.3])
+    assert not group_relative([0.1 + 0.2, 0.3], eps=0.0).any()
+
+
+@given(values=spread_returns, shift=st.floats(-100, 100))
+def test_shift_invariance(values: list[float], shift: float) -> None:
+    shifted = np.array(values, np.float64) + shift
+    np.testing.assert_allclose(group_relative(shifted), group_relative(values), atol=1e-7)
+    np.testing.assert_allclose(rloo(shifted), rloo(values), atol=1e-9)
+
+
+@given(values=spread_returns, scale=st.floats(0.1, 50))
+def test_scale_invariance_with_std_and_proportionality_without(values: list[float], scale: float) -> None:
+    scaled = np.array(values, np.float64) * scale
+    np.testing.assert_allclose(group_relative(scaled, eps=0.0), group_relative(values, eps=0.0), atol=1e-9)
+    np.testing.assert_allclose(group_relative(scaled, "none"), scale * group_relative(values, "none"), atol=1e-9)
+
+
+@given(values=spread_returns)
+def test_mean_zero_unit_variance_and_order(values: list[float]) -> None:
+    advantages = group_relative(values, eps=0.0)
+    assert abs(advantages.mean()) < 1e-9
+    assert advantages.std() == pytest.approx(1.0)
+    assert (np.diff(advantages[np.argsort(values)]) >= 0).all()
+
+
+@given(values=returns)
+def test_leave_one_out_is_the_scaled_centred_return(values: list[float]) -> None:
+    size = len(values)
+    expected = [v - (sum(values) - v) / (size - 1) for v in values]
+    np.testing.assert_allclose(rloo(values), expected, atol=1e-6)
+
+
+def test_degenerate_fraction() -> None:
+    assert degenerate_fraction([[1, 1], [0, 1], [5], [2, 2, 3]]) == 0.5
+    assert degenerate_fraction([]) == 0.0
+
+
+def test_trajectories_of_many_rows_count_once() -> None:
+    # group a: trajectories score 0 and 2 (mean 1), the first has two rows; group b: one trajectory
+    scores, groups, trajectories = [0.0, 0.0, 2.0, 7.0], ["a", "a", "a", "b"], ["t0", "t0", "t1", "t0"]
+    np.testing.assert_array_equal(outcome_advantages(scores, groups, trajectories, std="none"), [-1, -1, 1, 0])
+    # over rows the mean of group a is 2/3
+    np.testing.assert_allclose(outcome_advantages(scores, groups, std="none"), [-2 / 3, -2 / 3, 4 / 3, 0])
+
+
+def test_groups_do_not_mix() -> None:
+    advantages = outcome_advantages([0.0, 10.0, 1.0, 11.0], [0, 1, 0, 1])
+    np.testing.assert_allclose(advantages[[0, 2]], group_relative([0.0, 1.0]))
+    np.testing.assert_allclose(advantages[[1, 3]], group_relative([10.0, 11.0]))
+
+
+@pytest.mark.parametrize("bad", [[1.0, float("nan")], [float("inf")]])
+def test_returns_that_are_not_finite_are_refused(bad: list[float]) -> None:
+    with pytest.raises(ValueError, match="finite"):
+        group_relative(bad)
+
+
+def test_rank_and_unknown_kinds_are_refused() -> None:
+    with pytest.raises(AssertionError, match="vector"):
+        group_relative(np.zeros((2, 2)))
+    with pytest.raises(ValueError, match="unknown std"):
+        group_relative([0.0, 1.0], "typo")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="group and trajectory ids"):
+        outcome_advantages([1.0], [])
+
+
+@pytest.mark.parametrize("estimator", ["grpo", "rloo"])
+def test_equals_the_recorded_original(shared_dir: Path, estimator: Any) -> None:
+    for case in golden(shared_dir, f"{estimator}_outcome"):
+        inputs = case["inputs"]
+        scores = np.array(inputs["token_level_rewards"], inputs["dtype"]).sum(-1)
+        mask = np.array(inputs["response_mask"], np.float64)
+        rtol, atol = (1e-5, 2e-6) if inputs["dtype"] == "float32" else (1e-10, 1e-12)
+        for key, recorded in case["outputs"].items():
+            options = dict(part.split("=") for part in key.split(","))
+            actual = outcome_advantages(
+                scores,
+                inputs["index"],
+                None if options["cross_steps"] == "True" else inputs["traj_index"],
+                estimator=estimator,
+                std="sample" if options.get("norm_adv_by_std") == "True" else "none",
+                eps=inputs["epsilon"],
+                singleton="raw",
+            )
+            np.testing.assert_allclose(
+                actual[:, None] * mask, recorded, rtol=rtol, atol=atol, err_msg=f"{case['case']} {key}"
+            )

@@ -1,0 +1,175 @@
+"""Episodes over the toy benchmark with a scripted engine: contexts, stop reasons, floors, masks."""
+
+import numpy as np
+import pytest
+from support.toy import ByteTokenizer, ColourBenchmark, ScriptedEngine
+
+from himac.agents.flat import FlatAgent
+from himac.agents.hierarchical import HierarchicalAgent
+from himac.agents.recorder import SegmentRecorder
+from himac.config import load_config
+from himac.envs.pool import EnvPool
+from himac.rollout.collect import Collector
+from himac.rollout.episode import Proposal, Setting, execute, flat_episode, propose
+from himac.rollout.rows import execution_rows, planner_rows
+from himac.types import Blueprint, Group, Role, StopReason, Task
+
+TASK = Task("red-blue", "red", {"colours": ["red", "blue"]})
+
+
+def config(*overrides):
+    return load_config(None, ["env.step_limit=6", "agent.executor.step_limit=3", "agent.max_context=400", *overrides])
+
+
+def run(program, reply, cut=(), workers=0):
+    engine = ScriptedEngine(reply, cut)
+    with EnvPool(ColourBenchmark().make_env, workers=workers) as pool:
+        collector = Collector(engine, pool, max_live=3)
+        return collector.run([program])[0], engine
+
+
+def setting(cfg):
+    return Setting(ColourBenchmark(), cfg, cfg.agent.max_context)
+
+
+def hierarchical(cfg):
+    return HierarchicalAgent(ByteTokenizer(), ColourBenchmark.texts, cfg.agent)
+
+
+def given_plan(*goals):
+    recorder = SegmentRecorder(Role.PLANNER, [5, 6])
+    recorder.reply([7, 8], [-0.1, -0.2])
+    return Proposal(Blueprint(goals), recorder.segment())
+
+
+def play(replies, plan, *overrides, cut=()):
+    """Run a plan with scripted executor replies; the transcript of prompts is kept by the engine."""
+    cfg = config(*overrides)
+    script = iter(replies)
+    program = execute(setting(cfg), hierarchical(cfg), TASK, plan, 1.0, 1, 1)
+    return run(program, lambda prompt, request: next(script), cut)
+
+
+def test_success_and_contexts():
+    episode, engine = play(["red", "<sub_done>", "blue"], given_plan("say red", "say blue"))
+    assert episode.stop is StopReason.SUCCESS
+    assert episode.ret == 10.0
+    assert episode.env_steps == 2
+    prompts = [engine.tokenizer.decode(request.prompt_ids) for request in engine.requests]
+    assert prompts[1].startswith(prompts[0])  # append-only inside a segment
+    assert "say blue" not in prompts[1]
+    assert "say red" not in prompts[2]  # a segment does not see the one before it
+    assert "you said red" in prompts[2]
+    assert [segment.subgoal for segment in episode.segments] == ["say red", "say blue"]
+    assert len({request.session for request in engine.requests}) == 2
+    assert set(engine.released) == {request.session for request in engine.requests}
+
+
+def test_only_replies_are_trained_and_they_are_what_was_sampled():
+    episode, engine = play(["red", "<sub_done>", "blue"], given_plan("say red", "say blue"))
+    group = Group("g", TASK, (episode,))
+    rows = execution_rows(group, [2.0])
+    spelled = [engine.tokenizer.decode(row.input_ids[row.loss_mask]) for row in rows]
+    assert spelled == ["red<sub_done>", "blue"]
+    for row in rows:
+        assert not row.loss_mask[0]
+        np.testing.assert_array_equal(row.old_logprobs != 0, row.loss_mask)
+        np.testing.assert_array_equal(row.advantages, np.where(row.loss_mask, 2.0, 0.0))
+        assert row.role is Role.EXECUTOR
+    plan_row = planner_rows(group, [1.0])[0]
+    assert plan_row.role is Role.PLANNER
+    np.testing.assert_array_equal(plan_row.loss_mask, [False, False, True, True])
+
+
+@pytest.mark.parametrize(
+    ("replies", "goals", "overrides", "stop", "steps"),
+    [
+        (["<sub_done>", "<sub_done>"], ("say red", "say blue"), (), StopReason.PLAN_EXHAUSTED, 0),
+        (["gold"] * 9, ("say red",), (), StopReason.SUBGOAL_BUDGET, 3),
+        (["gold"] * 9, ("say red",), ("agent.executor.step_limit=9",), StopReason.STEP_LIMIT, 6),
+        (["fly"] * 9, ("say red",), ("agent.executor.max_repeats=2",), StopReason.FAILURE, 2),
+        (["fly"] * 9, ("say red",), ("agent.executor.failure_keywords=[Nothing]",), StopReason.FAILURE_KEYWORD, 1),
+        (["boom"], ("say red",), (), StopReason.ENV_ERROR, 0),
+        (["gold"] * 9, ("say red",), ("agent.max_context=45",), StopReason.CONTEXT_LIMIT, None),
+        (["gold"] * 6, ("say red", "say blue"), ("agent.executor.sub_done=false",), StopReason.STEP_LIMIT, 6),
+        (["red<sub_done>", "blue"], ("say red", "say blue"), (), StopReason.SUCCESS, 2),
+    ],
+)
+def test_stop_reasons(replies, goals, overrides, stop, steps):
+    episode, _ = play(replies, given_plan(*goals), *overrides)
+    assert episode.stop is stop
+    if steps is not None:
+        assert episode.env_steps == steps
+    assert (episode.ret > 0) == (stop is StopReason.SUCCESS)
+
+
+def test_malformed_blueprint_gets_the_floor_without_a_step():
+    plan = Proposal(Blueprint((), "no numbered list"), given_plan("x").plan)
+    episode, engine = play([], plan)
+    assert episode.stop is StopReason.MALFORMED_BLUEPRINT
+    assert engine.requests == []
+    assert episode.ret == pytest.approx(-1.0 + 6 * -0.1)  # penalty, and every step as bad as a step can be
+
+
+def test_padding_a_plan_never_pays():
+    """With the same executor, junk sub-goals after the failing ones return no more than the plan without them."""
+    short, _ = play(["gold<sub_done>", "gold<sub_done>"], given_plan("say red", "say blue"))
+    padded, _ = play(["gold<sub_done>"] * 2 + ["<sub_done>"] * 3, given_plan("say red", "say blue", "a", "b", "c"))
+    assert padded.ret <= short.ret
+
+
+def test_a_reply_cut_by_the_length_cap_is_closed_by_a_forced_token():
+    episode, engine = play(["goldgoldgold", "red<sub_done>"], given_plan("say red"), cut=("goldgoldgold",))
+    segment = episode.segments[0]
+    end = segment.turns[0].end
+    assert segment.token_ids[end] == 0
+    assert not segment.sampled[end]
+    assert segment.logprobs[end] == 0
+
+
+def test_environment_crash_keeps_its_traceback():
+    episode, _ = play(["boom"], given_plan("say red"))
+    assert "the toy broke" in episode.error
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_flat_episode(workers):
+    cfg = config("agent.name=flat")
+    agent = FlatAgent(ByteTokenizer(), ColourBenchmark.texts, cfg.agent)
+    script = iter(["<think>say red</think>red", "blue"])
+    program = flat_episode(setting(cfg), agent, TASK, 1.0, 1, 1)
+    episode, engine = run(program, lambda *_: next(script), workers=workers)
+    assert episode.stop is StopReason.SUCCESS
+    assert len(episode.segments) == 1
+    row = execution_rows(Group("g", TASK, (episode,)), [1.0])[0]
+    assert engine.tokenizer.decode(row.input_ids[row.loss_mask]) == "<think>say red</think>redblue"
+
+
+def test_proposals_share_prompt_and_differ_in_seed():
+    cfg = config()
+    program = propose(setting(cfg), hierarchical(cfg), TASK, 4, 1.0, 1, 1)
+    proposals, engine = run(program, lambda prompt, request: "1. say red\n2. say blue")
+    assert [p.blueprint.subgoals for p in proposals] == [("say red", "say blue")] * 4
+    assert len({tuple(r.prompt_ids) for r in engine.requests}) == 1
+    assert len({r.params.seed for r in engine.requests}) == 4
+
+
+def test_many_episodes_finish_in_order_whatever_order_the_engine_answers():
+    cfg = config()
+    tasks = ColourBenchmark().tasks("train") * 3
+
+    def reply(prompt, request):
+        goal = prompt.rsplit("Goal: ", 1)[1].split("\n", 1)[0]
+        return goal.removeprefix("say ") + "<sub_done>"
+
+    engine = ScriptedEngine(reply)
+    with EnvPool(ColourBenchmark().make_env) as pool:
+        collector = Collector(engine, pool, max_live=5)
+        programs = [
+            execute(setting(cfg), hierarchical(cfg), t, given_plan(*(f"say {c}" for c in t.options["colours"])), 1.0, n, n)
+            for n, t in enumerate(tasks)
+        ]
+        episodes = collector.run(programs)
+    assert [e.task.id for e in episodes] == [t.id for t in tasks]
+    assert all(e.success for e in episodes)
+    assert collector.usage.env_steps == 2 * len(tasks)
