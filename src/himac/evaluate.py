@@ -14,13 +14,11 @@ import numpy as np
 
 from himac.agents.flat import FlatAgent
 from himac.agents.hierarchical import HierarchicalAgent
-from himac.agents.parsing import format_blueprint
-from himac.agents.recorder import SegmentRecorder
 from himac.rollout.episode import Proposal, execute, flat_episode, propose
 from himac.rollout.program import Program
 from himac.rollout.runtime import Runtime
 from himac.seeding import derive_seed
-from himac.types import Blueprint, Episode, Role, Task
+from himac.types import Episode, Task
 
 BlueprintSource = Literal["planner", "random", "none"]
 
@@ -59,7 +57,7 @@ def evaluate(
         hot = temperature if planner_temperature is None else planner_temperature
         proposals = source.collector.run(_plans(source, tasks, seeds, hot))
     else:
-        proposals = [[_given(agent, runtime, task, s, blueprints)] for task, s in zip(tasks, seeds, strict=True)]
+        proposals = [[_given(runtime, task, s, blueprints)] for task, s in zip(tasks, seeds, strict=True)]
     programs: list[Program] = [
         execute(setting, agent, task, proposal[0], temperature, s, s % 2**31)
         for task, proposal, s in zip(tasks, proposals, seeds, strict=True)
@@ -75,15 +73,14 @@ def _plans(source: Runtime, tasks: Sequence[Task], seeds: Sequence[int], tempera
     ]
 
 
-def _given(agent: HierarchicalAgent, runtime: Runtime, task: Task, seed: int, source: BlueprintSource) -> Proposal:
+def _given(runtime: Runtime, task: Task, seed: int, source: BlueprintSource) -> Proposal:
     if source == "random":
         goals = runtime.benchmark.random_blueprint(task, random.Random(seed))
     else:
         env = runtime.benchmark.make_env()
         _, info = env.reset(options=dict(task.options))
         goals = (str(info["instruction"]),)
-    recorder = SegmentRecorder(Role.PLANNER, agent.chat.encode_reply(format_blueprint(goals)))
-    return Proposal(Blueprint(goals), recorder.segment())
+    return Proposal.given(goals)
 
 
 def summarise(episodes: Sequence[Episode]) -> dict[str, float]:

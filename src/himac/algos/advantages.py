@@ -1,3 +1,4 @@
+# ruff: noqa: N803, N806
 """Group-relative advantages as pure functions of returns.
 
 Shape suffixes: G members of one comparison group, B entries (trajectories, turns or rows) of many groups.
@@ -37,12 +38,13 @@ def group_relative(returns_G: ArrayLike, std: StdKind = "population", eps: float
     returns_G = _checked(returns_G)
     if is_degenerate(returns_G):
         return np.zeros_like(returns_G)
-    centred_G = returns_G - returns_G.mean()
+    centred_G: Float64Array = returns_G - returns_G.mean()
     if std == "none":
         return centred_G
     if std not in ("population", "sample"):
         raise ValueError(f"unknown std kind {std!r}; use 'population', 'sample' or 'none'")
-    return centred_G / (returns_G.std(ddof=1 if std == "sample" else 0) + eps)
+    scale = float(returns_G.std(ddof=1 if std == "sample" else 0)) + eps
+    return np.divide(centred_G, scale)
 
 
 def rloo(returns_G: ArrayLike) -> Float64Array:
@@ -59,7 +61,8 @@ def rloo(returns_G: ArrayLike) -> Float64Array:
     returns_G = _checked(returns_G)
     if is_degenerate(returns_G):
         return np.zeros_like(returns_G)
-    return (returns_G - returns_G.mean()) * (len(returns_G) / (len(returns_G) - 1))
+    advantages_G: Float64Array = (returns_G - returns_G.mean()) * (len(returns_G) / (len(returns_G) - 1))
+    return advantages_G
 
 
 def is_degenerate(returns_G: ArrayLike) -> bool:
@@ -131,15 +134,15 @@ def _relative_to(
             return np.zeros_like(own)
         # verl divides by 1 + eps in float32 here, whatever the precision of the scores.
         scaled = estimator == "grpo" and std != "none"
-        return own / float(np.float32(1.0) + np.float32(eps)) if scaled else own
+        return np.divide(own, np.float64(np.float32(1.0) + np.float32(eps))) if scaled else own
     if is_degenerate(np.concatenate([own, base_G])):
         return np.zeros_like(own)
-    centred = own - base_G.mean()
+    centred: Float64Array = own - base_G.mean()
     if estimator == "rloo":
-        return centred * (len(base_G) / (len(base_G) - 1))
+        return np.multiply(centred, len(base_G) / (len(base_G) - 1))
     if std == "none":
         return centred
-    return centred / (base_G.std(ddof=1 if std == "sample" else 0) + eps)
+    return np.divide(centred, float(base_G.std(ddof=1 if std == "sample" else 0)) + eps)
 
 
 def _checked(returns: ArrayLike) -> Float64Array:

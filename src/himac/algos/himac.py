@@ -12,7 +12,11 @@ from himac.config import HimacConfig
 from himac.rollout.episode import Proposal
 from himac.rollout.rows import execution_rows, planner_rows, returns
 from himac.seeding import derive_seed
-from himac.types import Episode, Group, Row, Task
+from himac.types import Group, Task
+
+
+Selected = tuple[tuple[str, ...], float]
+"""z* and its return R(z*): all that phase B needs of phase A, in plain values that a checkpoint can hold."""
 
 
 class Himac:
@@ -34,15 +38,15 @@ class Himac:
         episodes = self.sampler.execute(tasks, proposals, derive_seed(at.seed, "greedy"), greedy=True)
         groups = [Group(f"a{at.iteration}/{n}", t, tuple(e)) for n, (t, e) in enumerate(zip(tasks, episodes, strict=True))]
         rows = [row for group in groups for row in planner_rows(group, self._advantages(group))]
-        return PhaseOutcome(rows, groups, [self._select(at, group, p) for group, p in zip(groups, proposals, strict=True)])
+        return PhaseOutcome(rows, groups, [self._select(at, group) for group in groups])
 
-    def micro(self, at: PhaseContext, tasks: Sequence[Task], carry: list[tuple[Proposal, float]]) -> PhaseOutcome:
+    def micro(self, at: PhaseContext, tasks: Sequence[Task], carry: list[Selected]) -> PhaseOutcome:
         """Phase B, lines 11-14: sampled executions of z*; gradient on executor tokens only."""
         kept = [n for n, (_, value) in enumerate(carry) if value > 0 or not self.config.require_positive]
-        chosen = [[carry[n][0]] * self.config.executions for n in kept]
+        chosen = [[Proposal.given(carry[n][0])] * self.config.executions for n in kept]
         episodes = self.sampler.execute([tasks[n] for n in kept], chosen, derive_seed(at.seed, "sample"))
         groups = [Group(f"b{at.iteration}/{n}", tasks[n], tuple(e)) for n, e in zip(kept, episodes, strict=True)]
-        rows: list[Row] = [row for group in groups for row in execution_rows(group, self._advantages(group))]
+        rows = [row for group in groups for row in execution_rows(group, self._advantages(group))]
         return PhaseOutcome(rows, groups)
 
     def joint(self, at: PhaseContext, tasks: Sequence[Task], carry: Any) -> PhaseOutcome:
@@ -55,14 +59,11 @@ class Himac:
         """Eq. 2 over the group's trajectories."""
         return [float(a) for a in group_relative(returns(group.episodes), std=self.config.std)]
 
-    def _select(self, at: PhaseContext, group: Group, proposals: Sequence[Proposal]) -> tuple[Proposal, float]:
+    def _select(self, at: PhaseContext, group: Group) -> Selected:
         """Eq. 4, z* = argmax R; ties: fewer steps, then fewer sub-goals, then the first."""
-
-        def rank(n: int) -> tuple[float, int, int, int]:
-            episode: Episode = group.episodes[n]
-            return (-episode.ret, episode.env_steps, len(proposals[n].blueprint.subgoals), n)
-
-        best = min(range(len(proposals)), key=rank)
+        plans = [episode.blueprint.subgoals if episode.blueprint else () for episode in group.episodes]
+        order = sorted(range(len(plans)), key=lambda n: (-group.episodes[n].ret, group.episodes[n].env_steps, len(plans[n])))
+        best = order[0]
         if self.config.blueprint_selection == "random":
-            best = derive_seed(at.seed, "select", group.id) % len(proposals)
-        return proposals[best], group.episodes[best].ret
+            best = derive_seed(at.seed, "select", group.id) % len(plans)
+        return plans[best], group.episodes[best].ret

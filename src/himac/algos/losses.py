@@ -1,3 +1,4 @@
+# ruff: noqa: N803, N806, N815
 """Policy-gradient losses as pure functions of token log-probabilities.
 
 Shape suffixes: B rows, T tokens of a padded row, N trained tokens of all rows in one flat vector, R rows of that
@@ -187,7 +188,10 @@ def aggregate_flat(
         loss_N: float [N].
         row_N: int64 [N], values in [0, rows).
         rows: Number of rows, empty ones included.
-        mode, horizon, count_empty, eps: See `row_weights`.
+        mode: See `row_weights`, as for the rest.
+        horizon: For `seq-mean-token-sum-norm`.
+        count_empty: Rows without a token count in row averages.
+        eps: Added to token counts.
     """
     _check_vector(loss_N)
     assert row_N.shape == loss_N.shape, f"row_N {tuple(row_N.shape)} does not match loss_N {tuple(loss_N.shape)}"
@@ -211,8 +215,10 @@ def aggregate(
     Args:
         loss_BT: float [B, T]; values outside the mask are ignored, even when not finite.
         mask_BT: bool or 0/1, [B, T].
-        mode, count_empty, eps: See `row_weights`.
-        horizon: See `row_weights`; T when not given.
+        mode: See `row_weights`, as for the rest.
+        horizon: For `seq-mean-token-sum-norm`; T when not given.
+        count_empty: Rows without a token count in row averages.
+        eps: Added to token counts.
     """
     loss_N, row_N = flatten(loss_BT, mask_BT)
     rows, width = loss_BT.shape
@@ -247,4 +253,5 @@ def _check_vector(values_N: Tensor) -> None:
 
 def _check_same(left: Tensor, right: Tensor) -> None:
     assert left.shape == right.shape, f"shapes differ: {tuple(left.shape)} and {tuple(right.shape)}"
-    assert left.is_floating_point() and left.dtype == right.dtype, f"dtypes differ: {left.dtype}, {right.dtype}"
+    assert left.is_floating_point(), f"expected a floating dtype, got {left.dtype}"
+    assert left.dtype == right.dtype, f"dtypes differ: {left.dtype}, {right.dtype}"

@@ -70,7 +70,7 @@ def _reinforce(config: Config, benchmark: Benchmark, start: str, run_dir: Path) 
     from himac.train.trainer import Trainer
 
     latest = load_latest(run_dir)
-    path = str(latest.model_dir) if latest else start
+    path = str(latest.path) if latest else start
     with build_runtime(config, path, config.train.max_live, benchmark) as runtime, progress_bar() as bar:
         reference = None
         if config.train.learner.kl_coef > 0:

@@ -108,7 +108,7 @@ class EnvPool:
         """Queue `("reset", options, seed)` or `("step", action)`; one request a handle at a time."""
         if handle not in self._held or handle in self._pending:
             self._check_open()
-            state = "has a request under way" if handle in self._pending else "is not held by this pool"
+            state = "has a request under way" if handle in self._held else "was released, or is not held by this pool"
             raise ValueError(f"the environment handle {state}.")
         if command[0] not in ("reset", "step"):
             raise ValueError(f"unknown environment command {command[0]!r}: use 'reset' or 'step'.")

@@ -121,7 +121,7 @@ def _worker_main(connection: Connection, pickled_make_env: bytes) -> None:
         host.close()
 
 
-class WorkerDied(Exception):
+class WorkerDeathError(Exception):
     """The message says how; caught inside this module."""
 
 
@@ -166,7 +166,7 @@ class Worker:
                 result = self._exchange(handle.slot, command)
             except Exception as error:
                 self._end()
-                cause = str(error) if isinstance(error, WorkerDied) else traceback.format_exc()
+                cause = str(error) if isinstance(error, WorkerDeathError) else traceback.format_exc()
                 self._fail_all(handle, cause)
                 continue
             self._results.put((handle, result))
@@ -196,10 +196,10 @@ class Worker:
         try:
             if not self._ready:
                 if not connection.poll(STARTUP_S):
-                    raise WorkerDied(f"the environment worker was not ready after {STARTUP_S:g} s.")
+                    raise WorkerDeathError(f"the environment worker was not ready after {STARTUP_S:g} s.")
                 problem = connection.recv()
                 if problem is not None:
-                    raise WorkerDied(f"the environment worker could not load make_env:\n{problem}")
+                    raise WorkerDeathError(f"the environment worker could not load make_env:\n{problem}")
                 self._ready = True
             try:
                 message = pickle.dumps((slot, command))
@@ -207,11 +207,13 @@ class Worker:
                 return _failed(f"the request cannot be sent between processes ({error}).")
             connection.send_bytes(message)
             if not connection.poll(self._timeout_s):
-                raise WorkerDied(f"the environment did not answer within {self._timeout_s:g} s; its worker was killed.")
+                raise WorkerDeathError(
+                    f"the environment did not answer within {self._timeout_s:g} s; its worker was killed."
+                )
             result: EnvResult = connection.recv()
             return result
         except (EOFError, OSError):
-            raise WorkerDied(self._obituary()) from None
+            raise WorkerDeathError(self._obituary()) from None
 
     def _obituary(self) -> str:
         self._process.join(1.0)

@@ -22,10 +22,15 @@ from himac.types import Blueprint, Episode, Role, Segment, StopReason, Task, Tur
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """One sampled blueprint with the planner's tokens."""
+    """A blueprint with the planner's tokens, or without them when it was given."""
 
     blueprint: Blueprint
-    plan: Segment
+    plan: Segment | None
+
+    @classmethod
+    def given(cls, subgoals: tuple[str, ...]) -> Proposal:
+        """A blueprint that no planner of this rollout wrote; without sub-goals it is malformed."""
+        return cls(Blueprint(tuple(subgoals), None if subgoals else "no sub-goals"), None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from himac.engines.local.attention import logits_at, packed_forward
+from himac.engines.local.forward import logits_at, packed_forward
 from himac.train.optim import has_amx
 from himac.train.packing import MicroBatch
 
 Precision = Literal["fp32", "bf16", "auto"]
+EntropyKind = Literal["none", "value", "grad"]
 
 # Above this many logits the rest is done in pieces that are computed again in the backward pass.
 _LOGITS_AT_ONCE = 1 << 27
@@ -37,7 +38,7 @@ class TokenScores:
 
 
 def score_tokens(
-    model: Any, batch: MicroBatch, *, temperature: float = 1.0, entropy_grad: bool = False
+    model: Any, batch: MicroBatch, *, temperature: float = 1.0, entropy: EntropyKind = "value"
 ) -> TokenScores:
     """Run the packed rows through the model and score their trained tokens.
 
@@ -45,29 +46,32 @@ def score_tokens(
         model: Causal language model.
         batch: Packed rows.
         temperature: Divides the logits.
-        entropy_grad: Let gradients flow through the entropy too.
+        entropy: Compute its `value`, also let its `grad` flow, or leave it out (`none`: all zeros).
     """
     hidden_Nd = packed_forward(model, batch.input_ids_N, list(batch.lengths))
     piece = max(1, _LOGITS_AT_ONCE // int(model.config.vocab_size))
     if len(batch.predict_M) <= piece:
-        return TokenScores(*_score(model, hidden_Nd, batch.predict_M, batch.target_M, temperature, entropy_grad))
+        return TokenScores(*_score(model, hidden_Nd, batch.predict_M, batch.target_M, temperature, entropy))
     pieces = [
-        checkpoint(_score, model, hidden_Nd, index, target, temperature, entropy_grad, use_reentrant=False)
-        for index, target in zip(batch.predict_M.split(piece), batch.target_M.split(piece), strict=True)
+        checkpoint(_score, model, hidden_Nd, index, target, temperature, entropy, use_reentrant=False)
+        for index, target in zip(torch.split(batch.predict_M, piece), torch.split(batch.target_M, piece), strict=True)
     ]
     return TokenScores(*(torch.cat(parts) for parts in zip(*pieces, strict=True)))
 
 
 def _score(
-    model: Any, hidden_Nd: Tensor, index_M: Tensor, target_M: Tensor, temperature: float, entropy_grad: bool
+    model: Any, hidden_Nd: Tensor, index_M: Tensor, target_M: Tensor, temperature: float, entropy: EntropyKind
 ) -> tuple[Tensor, Tensor, Tensor]:
     logits_MV = logits_at(model, hidden_Nd, index_M).float()
     if temperature != 1.0:
         logits_MV = logits_MV / temperature
     logprobs_MV = torch.log_softmax(logits_MV, dim=-1)
     logprob_M = logprobs_MV.gather(-1, target_M[:, None]).squeeze(-1)
-    source_MV = logprobs_MV if entropy_grad else logprobs_MV.detach()
-    entropy_M = torch.special.entr(source_MV.exp()).sum(-1)
+    if entropy == "none":
+        entropy_M = torch.zeros_like(logprob_M, requires_grad=False)
+    else:
+        source_MV = logprobs_MV if entropy == "grad" else logprobs_MV.detach()
+        entropy_M = -(source_MV.exp() * source_MV.clamp(min=torch.finfo(torch.float32).min)).sum(-1)
     return logprob_M, entropy_M, logits_MV.detach().argmax(-1) == target_M
 
 

@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 
 from himac.algos.losses import AggregationMode, KlKind, RatioKind, kl_penalty, policy_loss, row_weights
-from himac.errors import CheckpointError, TrainingError
+from himac.engines.local.forward import support
+from himac.errors import CheckpointError, ConfigError, TrainingError
 from himac.seeding import derive_seed
 from himac.train.forward import Precision, TokenScores, autocast, score_tokens
 from himac.train.optim import OptimizerKind, ScheduleKind, lr_at, make_optimizer
@@ -86,8 +87,13 @@ class Learner:
             config: Settings.
             ref_model: Reference of the KL penalty; by default a copy of `model` as it is now.
         """
+        if config.schedule != "constant" and config.total_steps is None:
+            raise ConfigError(f"a {config.schedule} schedule needs total_steps; set it or use schedule=constant.")
+        if config.aggregation == "seq-mean-token-sum-norm" and config.aggregation_horizon is None:
+            raise ConfigError("seq-mean-token-sum-norm needs aggregation_horizon; set it to the longest row's tokens.")
         self.model = model.eval()  # dropout would make sampler and trainer disagree
         self.config = config
+        support(model)  # probes the model once, in full precision
         self.device: torch.device = next(model.parameters()).device
         self.optimizer = make_optimizer(
             model, config.optimizer, config.lr, betas=config.betas, weight_decay=config.weight_decay
@@ -102,6 +108,7 @@ class Learner:
         """Use `ref_model`, or a copy of the present weights, as the frozen reference."""
         reference = copy.deepcopy(self.model) if ref_model is None else ref_model
         self.reference = reference.eval().requires_grad_(False).to(self.device)
+        support(self.reference)
         for p in self.reference.parameters():
             p.grad = None
 
@@ -110,7 +117,7 @@ class Learner:
 
         Returns:
             Metrics. `logprob_gap_*` compares the sampler's log-probabilities with the trainer's on the first
-            mini-batch, before its step.
+            mini-batch, before its step. Only the names that end in `_s` depend on the clock.
 
         Raises:
             TrainingError: An input, loss or gradient is not finite; the step that met it changed no weight.
@@ -139,9 +146,8 @@ class Learner:
         meter = _Meter()
 
         def loss(batch: MicroBatch) -> Tensor:
-            scores = score_tokens(self.model, batch)
+            scores = score_tokens(self.model, batch, entropy="none")
             meter.add("accuracy", scores.best_M)
-            meter.add("entropy", scores.entropy_M.detach())
             return -scores.logprob_M.sum() / tokens
 
         if tokens:
@@ -179,7 +185,7 @@ class Learner:
 
         def loss(batch: MicroBatch) -> Tensor:
             scores = score_tokens(
-                self.model, batch, temperature=cfg.temperature, entropy_grad=cfg.entropy_coef != 0
+                self.model, batch, temperature=cfg.temperature, entropy="grad" if cfg.entropy_coef != 0 else "value"
             )
             chosen = [active[i] for i in batch.indices]
             weight_M = weights_R[chosen].to(self.device, torch.float32)[batch.row_M]
@@ -229,7 +235,7 @@ class Learner:
                     raise TrainingError(_not_finite("loss", self.steps))
                 loss.backward()  # type: ignore[no-untyped-call]
                 meter.total("loss", loss.detach())
-                meter.count("tokens", len(batch.input_ids_N))
+                meter.count("forward_tokens", len(batch.input_ids_N))
             limit = self.config.max_grad_norm
             norm = torch.nn.utils.clip_grad_norm_(self.optimizer.parameters, math.inf if limit is None else limit)
             if not torch.isfinite(norm):
@@ -257,9 +263,9 @@ class Learner:
         result: list[Tensor] = [torch.empty(0)] * len(rows)
         for batch in pack(rows, self.config.max_tokens_per_microbatch, self.device):
             with autocast(self.config.precision, self.device):
-                scores = score_tokens(self.reference, batch, temperature=self.config.temperature)
+                scores = score_tokens(self.reference, batch, temperature=self.config.temperature, entropy="none")
             sizes = torch.bincount(batch.row_M, minlength=len(batch.indices)).tolist()
-            for index, part in zip(batch.indices, scores.logprob_M.split(sizes), strict=True):
+            for index, part in zip(batch.indices, torch.split(scores.logprob_M, sizes), strict=True):
                 result[index] = part
         return result
 
@@ -274,8 +280,8 @@ class Learner:
     @staticmethod
     def _finish(metrics: dict[str, float], started: float) -> dict[str, float]:
         seconds = time.perf_counter() - started
-        metrics["seconds"] = seconds
-        metrics["tokens_per_second"] = metrics.get("tokens", 0.0) / max(seconds, 1e-9)
+        metrics["update_s"] = seconds
+        metrics["tokens_per_s"] = metrics["forward_tokens"] / max(seconds, 1e-9)
         return metrics
 
 
@@ -286,7 +292,7 @@ class _Meter:
         self.steps = 0
         self._totals: dict[str, float | Tensor] = {}
         self._means: dict[str, tuple[float | Tensor, int]] = {}
-        self._counts: dict[str, float] = {"tokens": 0.0}
+        self._counts: dict[str, float] = {"forward_tokens": 0.0}
         self._gap_max: list[Tensor] = []
         self._lr = 0.0
 
@@ -318,7 +324,7 @@ class _Meter:
         metrics |= self._counts
         if self._gap_max:
             metrics["logprob_gap_max"] = float(torch.stack(self._gap_max).max())
-        metrics["steps"] = float(self.steps)
+        metrics["optimizer_steps"] = float(self.steps)
         metrics["lr"] = self._lr
         return metrics
 

@@ -38,6 +38,10 @@ def lr_at(
     Args:
         step: Number of steps taken before this one.
         lr: Peak learning rate.
+        warmup_steps: Steps below the peak at the start.
+        total_steps: Step at which the fall ends.
+        schedule: What follows the warm-up.
+        final_fraction: Share of `lr` at the end of the fall.
     """
     if step < warmup_steps:
         return lr * (step + 1) / (warmup_steps + 1)
@@ -73,15 +77,14 @@ def orthogonalize(matrices: Tensor) -> Tensor:
     for _ in range(_NS_STEPS):
         gram = x @ x.mT
         x = a * x + (b * gram + c * (gram @ gram)) @ x
-    return x.mT if transposed else x
+    result: Tensor = x.mT if transposed else x
+    return result
 
 
 class Muon(torch.optim.Optimizer):
     """Momentum whose update is orthogonalised; for the hidden matrices of a network only."""
 
-    def __init__(
-        self, params: Iterable[Tensor], lr: float, momentum: float = 0.95, weight_decay: float = 0.0
-    ) -> None:
+    def __init__(self, params: Iterable[Tensor], lr: float, momentum: float = 0.95, weight_decay: float = 0.0) -> None:
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
         if any(p.ndim != 2 for group in self.param_groups for p in group["params"]):
             raise ValueError("Muon takes matrices only; give other parameters to AdamW")
@@ -175,7 +178,8 @@ def make_optimizer(
         model: Parameters without `requires_grad` are left out; shared ones count once.
         kind: `adamw` or `muon`.
         lr: Learning rate of all parts.
-        betas, eps: Of AdamW.
+        betas: Of AdamW.
+        eps: Of AdamW.
         weight_decay: Decoupled, on matrices only.
         momentum: Of Muon.
     """

@@ -1,4 +1,4 @@
-# ruff: noqa: N803, N806, N815
+# ruff: noqa: N806, N815
 """Rows to micro-batches: rows are laid end to end in one flat vector, without padding.
 
 Shape suffixes: R rows, N tokens of all rows, M trained tokens. The hidden state at position i predicts token i + 1,

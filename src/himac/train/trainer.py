@@ -86,11 +86,10 @@ class Trainer:
 
     def save(self) -> None:
         """Write a checkpoint of everything a resumed run needs."""
-        state = {"progress": asdict_shallow(self.progress), "learner": self.learner.state_dict()}
+        state = {"progress": _plain(self.progress), "learner": self.learner.state_dict()}
         name = f"step-{self.progress.iteration:06d}-{self.progress.phase}"
-        save_checkpoint(
-            self.run_dir, name, self.runtime.model, self.runtime.tokenizer, state, keep=self.config.train.keep_checkpoints
-        )
+        keep = self.config.train.keep_checkpoints
+        save_checkpoint(self.run_dir, name, self.runtime.model, self.runtime.tokenizer, state, keep=keep)
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from the state of a checkpoint whose weights are already loaded."""
@@ -181,7 +180,7 @@ def draw_tasks(pool: Sequence[Task], count: int, seed: int, iteration: int) -> l
     return tasks
 
 
-def asdict_shallow(progress: Progress) -> dict[str, Any]:
+def _plain(progress: Progress) -> dict[str, Any]:
     """The fields as they are; `carry` keeps its own records."""
     return {name: getattr(progress, name) for name in progress.__slots__}
 

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, unflatten
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
@@ -69,11 +69,11 @@ class PackedPlan:
             return self._attend_varlen(query, key, value, scaling, window)
         gqa = query.shape[1] != key.shape[1]
         outputs = []
-        for start, count, length in self.runs:
-            q, k, v = (
-                x[0, :, start : start + count * length].unflatten(1, (count, length)).transpose(0, 1)
-                for x in (query, key, value)
-            )
+        # One split a tensor: its gradient is one concatenation, where slices would each fill a whole tensor with zeros.
+        sizes = [count * length for _, count, length in self.runs]
+        parts = zip(*(x[0].split(sizes, dim=1) for x in (query, key, value)), strict=True)
+        for (_, count, length), run in zip(self.runs, parts, strict=True):
+            q, k, v = (unflatten(x, 1, (count, length)).transpose(0, 1) for x in run)
             mask = None if window is None or window >= length else banded_mask(length, window, query.device)
             out = scaled_dot_product_attention(
                 q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=mask is None, scale=scaling, enable_gqa=gqa
@@ -88,8 +88,11 @@ class PackedPlan:
             ends = list(itertools.accumulate(self.lengths, initial=0))
             self._cu_seqlens = torch.tensor(ends, dtype=torch.int32, device=query.device)
         longest = max(self.lengths)
+        q, k, v = (x[0].transpose(0, 1).contiguous() for x in (query, key, value))
         out = varlen_attn(
-            *(x[0].transpose(0, 1).contiguous() for x in (query, key, value)),
+            q,
+            k,
+            v,
             self._cu_seqlens,
             self._cu_seqlens,
             longest,

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 MIN_PREFIX = 16
 _LENGTH_CHUNK = 256
@@ -161,9 +160,7 @@ class SlotCache:
             chunks = -(-max(length, room + room // 2) // _LENGTH_CHUNK) * _LENGTH_CHUNK
             wanted_room = max(length, min(self._max_context, chunks))
         if (wanted_slots, wanted_room) != (slots, room):
-            grown = self.storage.new_zeros(
-                self._layers, 2, wanted_slots, self._kv_heads, wanted_room, self._head_dim
-            )
+            grown = self.storage.new_zeros(self._layers, 2, wanted_slots, self._kv_heads, wanted_room, self._head_dim)
             grown[:, :, :slots, :, :room] = self.storage
             self.storage = grown
 

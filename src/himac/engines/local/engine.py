@@ -14,7 +14,7 @@ from torch import Tensor
 from himac.engines.base import Completion, GenerateRequest
 from himac.engines.local.attention import forward_with_plan
 from himac.engines.local.cache import Placement, SlotCache
-from himac.engines.local.forward import packed_forward, project, support
+from himac.engines.local.forward import evaluating, packed_forward, project, support
 from himac.engines.local.sampling import choose, uniforms
 from himac.engines.local.slots import CausalTable, NewTokens, SlotPlan
 from himac.engines.local.weights import copy_weights
@@ -108,7 +108,9 @@ class LocalEngine:
     def generate(self, requests: Sequence[GenerateRequest]) -> list[Completion]:
         """Submit all and step until all are finished; completions in the order of the requests."""
         serials = [self._submit(request) for request in requests]
-        wanted, found, others = set(serials), {}, []
+        wanted = set(serials)
+        found: dict[int, Completion] = {}
+        others: list[tuple[int, Completion]] = []
         while len(found) < len(wanted):
             for serial, completion in self._step():
                 if serial in wanted:
@@ -132,7 +134,7 @@ class LocalEngine:
         results: list[FloatArray] = [np.zeros(len(sequence), dtype=np.float32) for sequence in sequences]
         scored = [index for index, sequence in enumerate(sequences) if len(sequence) > 1]
         scale = 1.0 if temperature <= 0 else 1 / temperature
-        with self._evaluating(), torch.no_grad():
+        with evaluating(self.model), torch.no_grad():
             for batch in _batches(scored, [len(sequence) for sequence in sequences], _SCORE_TOKENS):
                 rows = [np.asarray(sequences[index], dtype=np.int64) for index in batch]
                 for index, values in zip(batch, self._score_rows(rows, scale), strict=True):
@@ -182,7 +184,7 @@ class LocalEngine:
         done, self._finished = self._finished, []
         if not self._queue and not self._running:
             return done
-        with self._evaluating(), torch.inference_mode():
+        with evaluating(self.model), torch.inference_mode():
             self._admit()
             waves: dict[int, list[_Running]] = {}
             for item in self._running:
@@ -251,7 +253,6 @@ class LocalEngine:
 
     def _encode_new(self, items: list[_Running], cache: SlotCache) -> tuple[Tensor, list[_Running]]:
         """Last hidden state [B, d] of each request through the slot cache, and the requests in that order."""
-        rows: list[NewTokens] = []
         placed: list[tuple[_Running, NewTokens]] = []
         for item in items:
             assert item.placement is not None
@@ -287,7 +288,7 @@ class LocalEngine:
         starts = np.cumsum([0, *lengths])
         source = np.concatenate([np.arange(start, start + n - 1) for start, n in zip(starts, lengths, strict=False)])
         values = []
-        for index in self._tensor(source).split(max(1, _SCORE_LOGITS // self._vocabulary)):
+        for index in torch.split(self._tensor(source), max(1, _SCORE_LOGITS // self._vocabulary)):
             logits = project(self.model, hidden.index_select(0, index)).float()
             if scale != 1:
                 logits = logits * scale
@@ -325,26 +326,6 @@ class LocalEngine:
 
     def _tensor(self, values: NDArray[Any]) -> Tensor:
         return torch.from_numpy(values.astype(np.int64, copy=False)).to(self._device)
-
-    def _evaluating(self) -> _EvalMode:
-        return _EvalMode(self.model)
-
-
-class _EvalMode:
-    """Evaluation mode for the time of a step; free when the model is in it already."""
-
-    def __init__(self, model: Any) -> None:
-        self._model = model
-        self._training = False
-
-    def __enter__(self) -> None:
-        self._training = self._model.training
-        if self._training:
-            self._model.eval()
-
-    def __exit__(self, *error: object) -> None:
-        if self._training:
-            self._model.train()
 
 
 def _batches(indices: Iterable[int], sizes: Sequence[int], budget: int) -> Iterator[list[int]]:

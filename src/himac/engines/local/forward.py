@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,20 +92,28 @@ def support(model: Any) -> Support:
     """
     found = _SUPPORT.get(model)
     if found is None:
-        was_training = model.training
-        model.eval()
-        try:
-            with torch.no_grad():
-                found = _probe(model)
-        finally:
-            model.train(was_training)
+        with evaluating(model), torch.no_grad():
+            found = _probe(model)
         _SUPPORT[model] = found
         if not found.packed:
             logger.warning(
-                "%s does not take a custom attention function; rows are padded and contexts re-encoded, which is slower",
+                "%s does not take a custom attention function; rows are padded and contexts re-encoded (slower)",
                 type(model).__name__,
             )
     return found
+
+
+@contextmanager
+def evaluating(model: Any) -> Iterator[None]:
+    """Evaluation mode for a while; free when the model is in it already."""
+    training = model.training
+    if training:
+        model.eval()
+    try:
+        yield
+    finally:
+        if training:
+            model.train()
 
 
 class _ProbePlan(PackedPlan):

@@ -11,8 +11,9 @@ from typing import Any
 
 import torch
 from tokenizers import AddedToken, pre_tokenizers
-from transformers import GenerationConfig, Qwen2Config, Qwen2ForCausalLM, Qwen2Tokenizer
+from transformers import Qwen2Config, Qwen2ForCausalLM, Qwen2Tokenizer
 
+from himac.engines.local.loading import quiet
 from himac.errors import ConfigError, ModelError
 
 USER, ASSISTANT, END, PAD = "<|user|>", "<|assistant|>", "<|im_end|>", "<|pad|>"
@@ -81,8 +82,8 @@ def init_model(
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = Qwen2ForCausalLM(config)
-    model.generation_config = GenerationConfig(
+        model: Any = Qwen2ForCausalLM(config)
+    model.generation_config.update(
         eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, do_sample=True
     )
     _write(target, model, tokenizer)
@@ -106,16 +107,10 @@ def _train_tokenizer(texts: Iterable[str], vocab_size: int, max_position: int, s
         raise ConfigError(
             f"vocab_size {vocab_size} is too small; bytes, numbers and special tokens need {len(alphabet) + added}."
         )
-    base = Qwen2Tokenizer(
-        vocab={symbol: index for index, symbol in enumerate(alphabet)},
-        merges=[],
-        unk_token=None,
-        eos_token=None,
-        pad_token=None,
-    )
+    # Without tokens of its own, so that nothing but bytes and merges comes before ours.
+    unset: dict[str, Any] = {"unk_token": None, "eos_token": None, "pad_token": None}
+    base: Any = Qwen2Tokenizer(vocab={symbol: index for index, symbol in enumerate(alphabet)}, merges=[], **unset)
     tokenizer = base.train_new_from_iterator(texts, vocab_size - added, show_progress=False)
-    # The whole vocabulary must fit what the model has rows for, so the numbers come before the control tokens and
-    # nothing is added later.
     tokenizer.add_tokens([AddedToken(number, normalized=False) for number in NUMBERS])
     tokenizer.add_special_tokens(
         {
@@ -135,8 +130,9 @@ def _write(target: Path, model: Any, tokenizer: Any) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     try:
-        model.save_pretrained(scratch)
-        tokenizer.save_pretrained(scratch)
+        with quiet():
+            model.save_pretrained(scratch)
+            tokenizer.save_pretrained(scratch)
         umask = os.umask(0)
         os.umask(umask)
         scratch.chmod(0o777 & ~umask)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import ctypes
 import functools
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
+from transformers.utils import logging as transformers_logging
 
 from himac.engines.local.attention import enable_attention
 from himac.errors import ConfigError, ModelError
@@ -43,12 +46,14 @@ def load_model(path: str | Path, dtype: str = "float32", device: str = "cpu") ->
     if target.type == "cpu":
         tune_malloc()
     try:
-        model, info = AutoModelForCausalLM.from_pretrained(
-            folder, config=config, dtype=_DTYPES[dtype], local_files_only=True, output_loading_info=True
-        )
+        with quiet():
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
+                folder, config=config, dtype=_DTYPES[dtype], local_files_only=True, output_loading_info=True
+            )
     except Exception as error:
         reason = _first_line(error)
         raise ModelError(f"The weights in {folder} cannot be loaded ({reason}); save the model again.") from error
+    model, info = loaded
     missing = sorted(info.get("missing_keys", ()))
     if missing:
         raise ModelError(
@@ -88,6 +93,19 @@ def tune_malloc() -> bool:
     except (OSError, AttributeError):  # musl has no mallopt
         return False
     return bool(mallopt(_M_MMAP_MAX, 0)) and bool(mallopt(_M_TRIM_THRESHOLD, 2**31 - 1))
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep transformers' progress bars for loading and saving off the terminal."""
+    bars: Any = transformers_logging
+    shown = bars.is_progress_bar_enabled()
+    bars.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            bars.enable_progress_bar()
 
 
 def _check_files(folder: Path) -> None:

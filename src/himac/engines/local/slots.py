@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, unflatten
 from torch.nn.functional import pad, scaled_dot_product_attention
 
 _QUERY_BLOCK = 256
@@ -45,9 +45,7 @@ class CausalTable:
         capacity, table = self._tables.get(window, (-1, torch.empty(0)))
         if offset > capacity:
             capacity = max(512, 2 * offset)
-            distance = (
-                torch.arange(_QUERY_BLOCK)[:, None] + capacity - torch.arange(capacity + _QUERY_BLOCK)[None, :]
-            )
+            distance = torch.arange(_QUERY_BLOCK)[:, None] + capacity - torch.arange(capacity + _QUERY_BLOCK)[None, :]
             hidden = distance < 0 if window is None else (distance < 0) | (distance >= window)
             table = torch.zeros(distance.shape, dtype=self._dtype).masked_fill_(hidden, -torch.inf).to(self._device)
             self._tables[window] = (capacity, table)
@@ -104,7 +102,7 @@ class SlotPlan:
         """Map query [1, H, B, D] to [B, H, D]."""
         heads, width = query.shape[1], query.shape[3]
         kv_heads = keys.shape[1]
-        grouped = query[0].transpose(0, 1).unflatten(1, (kv_heads, heads // kv_heads))  # [B, K, H/K, D]
+        grouped = unflatten(query[0].transpose(0, 1), 1, (kv_heads, heads // kv_heads))  # [B, K, H/K, D]
         first, last = self._singles[0].slot, self._singles[-1].slot + 1
         longest = int(self._lengths.max())
         if self._dense is None:
@@ -203,9 +201,9 @@ class SlotPlan:
         result = query.new_empty(query.shape[2] - len(self._singles), heads, width)
         flat = pad(query[0].transpose(0, 1), (0, 0, 0, 0, 0, 1))  # padded queries read a row of zeros at the end
         for bucket in self._buckets:
-            rows, longest = bucket.tokens.shape
+            longest = bucket.tokens.shape[1]
             # Query heads of one key head join the query axis, so keys need not be repeated.
-            q = flat[bucket.tokens].unflatten(2, (kv_heads, heads // kv_heads)).permute(0, 2, 3, 1, 4).flatten(2, 3)
+            q = unflatten(flat[bucket.tokens], 2, (kv_heads, heads // kv_heads)).permute(0, 2, 3, 1, 4).flatten(2, 3)
             mask = bucket.mask(window).repeat(1, heads // kv_heads, 1).unsqueeze(1)
             out = scaled_dot_product_attention(
                 q,
@@ -214,7 +212,7 @@ class SlotPlan:
                 attn_mask=mask,
                 scale=scaling,
             )
-            out = out.unflatten(2, (heads // kv_heads, longest)).permute(0, 3, 1, 2, 4).flatten(2, 3)
+            out = unflatten(out, 2, (heads // kv_heads, longest)).permute(0, 3, 1, 2, 4).flatten(2, 3)
             result[bucket.tokens[bucket.valid] - len(self._singles)] = out[bucket.valid]
         return result
 

@@ -13,9 +13,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from himac.envs.alfworld.prior import Prior
-from himac.envs.alfworld.view import NOTHING_HAPPENS, Sight, View, apply_view, compact, parse_overview, sight, start_text
+from himac.envs.alfworld.view import (
+    NOTHING_HAPPENS,
+    Sight,
+    View,
+    apply_view,
+    compact,
+    parse_overview,
+    sight,
+    start_text,
+)
 from himac.envs.base import TextEnv
-from himac.types import DemoSegment, Demonstration, DemoTurn, Task
+from himac.types import Demonstration, DemoSegment, DemoTurn, Task
 
 HINTS = 3
 """Receptacle types a searching sub-goal names."""
@@ -256,8 +265,13 @@ def demonstrate(
 
     Args:
         env: An `AlfworldEnv` with its own, unshortened text.
+        task: Its options name the game.
+        rng: Draws mistakes and other hints; unused when both noises are 0.
+        prior: Where things usually lie.
         noise: Probability, before each of the expert's actions, of a shown mistake (`DemoTurn.train` false) first.
         hint_noise: See `plan`.
+        view: How observations are shown in the demonstration.
+        step_limit: Environment steps, mistakes included, before the episode is given up.
     """
     feedback, info = env.reset(options=dict(task.options))
     instruction, overview = str(info["instruction"]).strip().rstrip("."), compact(feedback)

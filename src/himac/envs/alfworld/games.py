@@ -13,7 +13,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from himac.envs.alfworld.problem import TASK_TYPES, World, parse_problem, task_type_of
+from himac.envs.alfworld.goals import TASK_TYPES, task_type_of
+from himac.envs.alfworld.problem import World, parse_problem
 from himac.errors import DataError
 
 _GAME_FILE = "game.tw-pddl"
@@ -33,7 +34,7 @@ class Game:
 
     Attributes:
         id: `<task folder>/<trial folder>` of the official tree, without the split.
-        task_type: One of the six of `problem.TASK_TYPES`.
+        task_type: One of the six of `goals.TASK_TYPES`.
         instruction: The task in words, as it follows "Your task is to: " (without the full stop).
         problem: PDDL text of the problem.
         walkthrough: Commands that win the game; may be empty.
@@ -71,11 +72,15 @@ def load_games(path: str | Path | None = None, split: str | None = None) -> list
     if path is None:
         named = os.environ.get("ALFWORLD_DATA", "")
         if not named:
-            raise DataError("no path to ALFWorld games was given; pass one or set ALFWORLD_DATA to the folder that holds json_2.1.1.")
+            raise DataError(
+                "no path to ALFWorld games was given; pass one or set ALFWORLD_DATA to the folder of json_2.1.1."
+            )
         path = named
     root = Path(os.path.expandvars(path)).expanduser()
     if not root.exists():
-        raise DataError(f"the ALFWorld games '{root}' do not exist; check the path, or get them with 'alfworld-download'.")
+        raise DataError(
+            f"the ALFWorld games '{root}' do not exist; check the path, or get them with 'alfworld-download'."
+        )
     games: dict[str, Game] = {}
     for source in _sources(root, split):
         for game in _read_packed(source) if source.name.endswith(_PACKED) else _read_tree(source):
@@ -83,7 +88,9 @@ def load_games(path: str | Path | None = None, split: str | None = None) -> list
             if known is not game and known.problem != game.problem:
                 raise DataError(f"'{root}' holds two different games with the id {game.id}; name one split to load.")
     if not games:
-        raise DataError(f"no ALFWorld game was found in '{root}'; expected {_GAME_FILE} files or packed .jsonl.xz files.")
+        raise DataError(
+            f"no ALFWorld game was found in '{root}'; expected {_GAME_FILE} files or packed .jsonl.xz files."
+        )
     return [games[identifier] for identifier in sorted(games)]
 
 
@@ -98,14 +105,19 @@ def _sources(root: Path, split: str | None) -> list[Path]:
             raise DataError(f"'{root}' is neither a {_GAME_FILE} nor a packed .jsonl.xz file; name one of those.")
         holder = _stem(root) if root.name.endswith(_PACKED) else None
         if split is not None and holder not in (split, None):
-            raise DataError(f"'{root}' holds the split '{holder}', not '{split}'; name that split's file or drop the split.")
+            raise DataError(
+                f"'{root}' holds the split '{holder}', not '{split}'; name that split's file or drop the split."
+            )
+        if holder is not None:
+            _check_shared_files(root.parent)
         return [root]
     packed = {_stem(file): file for file in sorted(root.iterdir()) if file.name.endswith(_PACKED)}
+    if packed:
+        _check_shared_files(root)
     tree = root / _TREE if (root / _TREE).is_dir() else root
     if split is None:
         return list(packed.values()) or [tree]
     if split in packed:
-        _check_shared_files(root)
         return [packed[split]]
     if (tree / split).is_dir():
         return [tree / split]

@@ -14,9 +14,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from himac.envs.alfworld.draft import Draft, write_problem, write_walkthrough
 from himac.envs.alfworld.env import AlfworldEnv
 from himac.envs.alfworld.games import Game
-from himac.envs.alfworld.rooms import CLEAN, COOL, HABITS, HEAT, LOOK, OPENABLE, PICK, ROOMS, TASK_TYPES, TWO, Room
+from himac.envs.alfworld.rooms import (
+    ABILITIES,
+    APPLIANCES,
+    CLEAN,
+    COOL,
+    HABITS,
+    HEAT,
+    LAMP,
+    LOOK,
+    PICK,
+    ROOMS,
+    TASK_TYPES,
+    TWO,
+    Room,
+)
 from himac.errors import DataError
 
 Size = Literal["small", "medium", "large"]
@@ -36,12 +51,7 @@ _SCALES: dict[str, _Scale] = {
     "large": _Scale((20, 35), (24, 40), 16, 0.5),
 }
 _MOST_COPIES = 3
-_LAMP = "DeskLamp"
 
-_APPLIANCES = {CLEAN: "SinkBasin", HEAT: "Microwave", COOL: "Fridge"}
-_ABILITIES = {CLEAN: "cleanable", HEAT: "heatable", COOL: "coolable"}
-_STATES = {CLEAN: "isClean", HEAT: "isHot", COOL: "isCool"}
-_VERBS = {CLEAN: "clean", HEAT: "heat", COOL: "cool"}
 _WORDINGS = {
     PICK: ("put a {o} in {r}", "put some {o} on {r}"),
     LOOK: ("look at {o} under the {r}", "examine the {o} with the {r}"),
@@ -52,32 +62,14 @@ _WORDINGS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class _Draft:
-    """A game before it becomes text.
-
-    Attributes:
-        goal: Receptacle type of the goal, or the lamp's type.
-        receptacles: id -> type.
-        things: id -> type.
-        lies: object id -> receptacle id.
-        locations: receptacle id -> location id.
-    """
-
-    task_type: str
-    target: str
-    goal: str
-    receptacles: dict[str, str]
-    things: dict[str, str]
-    lies: dict[str, str]
-    locations: dict[str, str]
-
-
 def generate_games(n: int, size: Size, seed: int, name: str = "generated") -> list[Game]:
     """Draw `n` different games, the task types in turn; the same arguments give the same games.
 
     Args:
-        name: First part of the games' ids, so that the ids of several sets differ.
+        n: How many.
+        size: Number of receptacles and objects.
+        seed: Start of the random stream, which also depends on the size.
+        name: What the games' ids begin with after the task folder, so that the ids of several sets differ.
     """
     if size not in _SCALES:
         raise DataError(f"unknown size {size!r}; choose one of {', '.join(_SCALES)}")
@@ -88,7 +80,7 @@ def generate_games(n: int, size: Size, seed: int, name: str = "generated") -> li
         draft = _draw(TASK_TYPES[len(games) % len(TASK_TYPES)], _SCALES[size], rng)
         if draft is None:
             continue
-        game = _write(draft, rng, f"{name}/{{}}/trial_{len(games):05d}")
+        game = _write(draft, rng, f"{name}-{len(games):05d}")
         key = problem_key(game.problem)
         if key not in contents:
             _check(game)
@@ -104,12 +96,13 @@ def problem_key(problem: str) -> str:
 
 def write_games(path: str | Path, games: Iterable[Game]) -> None:
     """Write games as a packed `.jsonl.xz` file (one JSON object a line) that `load_games` reads."""
+    split = Path(path).name.split(".", 1)[0]
     lines = [
         json.dumps(
             {
-                "path": game.id,
+                "path": f"{split}/{game.id}",
                 "task": game.instruction,
-                "walkthrough": list(game.walkthrough or ()),
+                "walkthrough": list(game.walkthrough),
                 "pddl_problem": game.problem,
             }
         )
@@ -120,14 +113,14 @@ def write_games(path: str | Path, games: Iterable[Game]) -> None:
     Path(path).write_bytes(lzma.compress(data, preset=9 | lzma.PRESET_EXTREME))
 
 
-def _draw(task_type: str, scale: _Scale, rng: random.Random) -> _Draft | None:
+def _draw(task_type: str, scale: _Scale, rng: random.Random) -> Draft | None:
     room = ROOMS[rng.choice([name for name in ROOMS if task_type in ROOMS[name].tasks])]
     counts = _furnish(room, scale, rng)
     chosen = _choose_goal(task_type, room, set(counts), rng)
     if chosen is None:
         return None
     target, goal = chosen
-    receptacles = {f"{_stem(kind)}_bar_{i:02d}{_suffix(kind)}": kind for kind in sorted(counts) for i in range(counts[kind])}
+    receptacles = {_identify(kind, number): kind for kind in sorted(counts) for number in range(counts[kind])}
     by_kind: dict[str, list[str]] = {}
     for place, kind in receptacles.items():
         by_kind.setdefault(kind, []).append(place)
@@ -146,7 +139,7 @@ def _draw(task_type: str, scale: _Scale, rng: random.Random) -> _Draft | None:
         name = f"{thing}_bar_{numbers[thing]:02d}"
         numbers[thing] += 1
         things[name], lies[name] = thing, place
-    return _Draft(task_type, target, goal, receptacles, things, lies, _locate(list(receptacles), scale, rng))
+    return Draft(task_type, target, goal, receptacles, things, lies, _locate(list(receptacles), scale, rng))
 
 
 def _furnish(room: Room, scale: _Scale, rng: random.Random) -> Counter[str]:
@@ -164,18 +157,18 @@ def _furnish(room: Room, scale: _Scale, rng: random.Random) -> Counter[str]:
 
 def _choose_goal(task_type: str, room: Room, kinds: set[str], rng: random.Random) -> tuple[str, str] | None:
     """The object type and the receptacle type (or lamp) of the goal; `None` when the room has no such pair."""
-    if task_type == LOOK and not kinds & set(HABITS[_LAMP].lies):
+    if task_type == LOOK and not kinds & set(HABITS[LAMP].lies):
         return None
     pairs: dict[str, list[str]] = {}
     for thing in room.things:
         habit = HABITS[thing]
-        if habit.lamp or (task_type in _ABILITIES and _ABILITIES[task_type] not in habit.flags):
+        if habit.lamp or (task_type in ABILITIES and ABILITIES[task_type] not in habit.flags):
             continue
         found = kinds & set(habit.lies)
         if task_type == LOOK:
-            goals = [_LAMP] if found else []
-        elif task_type in _APPLIANCES:
-            goals = sorted((habit.fits & kinds) - {_APPLIANCES[task_type]}) if found else []
+            goals = [LAMP] if found else []
+        elif task_type in APPLIANCES:
+            goals = sorted((habit.fits & kinds) - {APPLIANCES[task_type]}) if found else []
         else:
             goals = [goal for goal in sorted(habit.fits & kinds) if found - {goal}]
         if goals:
@@ -191,9 +184,9 @@ def _choose_things(
 ) -> list[str]:
     chosen = Counter({target: (2 if task_type == TWO else 1) + (rng.random() < 0.3)})
     if task_type == LOOK:
-        chosen[_LAMP] = 1
+        chosen[LAMP] = 1
     wanted = rng.randint(*scale.objects)
-    others = [thing for thing in room.things if thing not in (target, _LAMP) and kinds & set(HABITS[thing].lies)]
+    others = [thing for thing in room.things if thing not in (target, LAMP) and kinds & set(HABITS[thing].lies)]
     free = [thing for thing in others for _ in range(_MOST_COPIES)]
     chosen.update(rng.sample(free, min(wanted - chosen.total(), len(free))))
     return list(chosen.elements())
@@ -208,131 +201,52 @@ def _locate(places: list[str], scale: _Scale, rng: random.Random) -> dict[str, s
     return located
 
 
-def _stem(kind: str) -> str:
-    return kind.removesuffix("Basin")
-
-
-def _suffix(kind: str) -> str:
+def _identify(kind: str, number: int) -> str:
     # Ids of basins name the sink or tub they belong to first, as the official ones do.
-    return f"_bar_{kind}" if kind.endswith("Basin") else ""
+    stem = kind.removesuffix("Basin")
+    return f"{stem}_bar_{number:02d}" + (f"_bar_{kind}" if stem != kind else "")
 
 
-def _names(kinds: dict[str, str]) -> dict[str, str]:
-    """The game's names of ids, "drawer 3": the sorted ids of a type are numbered from their count down to 1."""
-    left = Counter(kinds.values())
-    names = {}
-    for name in sorted(kinds):
-        names[name] = f"{kinds[name].lower()} {left[kinds[name]]}"
-        left[kinds[name]] -= 1
-    return names
-
-
-def _walkthrough(draft: _Draft) -> list[str]:
-    places, things = _names(draft.receptacles), _names(draft.things)
-    opened: set[str] = set()
-    here = ""
-    actions: list[str] = []
-
-    def visit(place: str, inside: bool) -> None:
-        nonlocal here
-        if draft.locations[place] != here:
-            actions.append(f"go to {places[place]}")
-            here = draft.locations[place]
-        if inside and draft.receptacles[place] in OPENABLE and place not in opened:
-            actions.append(f"open {places[place]}")
-            opened.add(place)
-
-    def first(kind: str) -> str:
-        return min(place for place, k in draft.receptacles.items() if k == kind)
-
-    targets = sorted(thing for thing, kind in draft.things.items() if kind == draft.target)
-    for thing in targets[: 2 if draft.task_type == TWO else 1]:
-        visit(draft.lies[thing], inside=True)
-        actions.append(f"take {things[thing]} from {places[draft.lies[thing]]}")
-        if draft.task_type == LOOK:
-            lamp = next(name for name, kind in draft.things.items() if kind == _LAMP)
-            visit(draft.lies[lamp], inside=True)
-            actions.append(f"use {things[lamp]}")
-            continue
-        if draft.task_type in _APPLIANCES:
-            appliance = first(_APPLIANCES[draft.task_type])
-            visit(appliance, inside=False)
-            actions.append(f"{_VERBS[draft.task_type]} {things[thing]} with {places[appliance]}")
-        goal = first(draft.goal)
-        visit(goal, inside=True)
-        actions.append(f"move {things[thing]} to {places[goal]}")
-    return actions
-
-
-def _write(draft: _Draft, rng: random.Random, path: str) -> Game:
+def _write(draft: Draft, rng: random.Random, name: str) -> Game:
     wording = rng.choice(_WORDINGS[draft.task_type])
-    goal = _LAMP if draft.task_type == LOOK else draft.goal
-    identity = path.format(f"{draft.task_type}-{draft.target}-None-{goal}")
+    goal = LAMP if draft.task_type == LOOK else draft.goal
     return Game(
-        id=identity,
+        id=f"{draft.task_type}-{draft.target}-None-{goal}/{name}",
         task_type=draft.task_type,
         instruction=wording.format(o=draft.target.lower(), r=goal.lower()),
-        problem=_problem(draft, identity.rsplit("/", 1)[-1]),
-        walkthrough=tuple(_walkthrough(draft)),
+        problem=write_problem(draft, name),
+        walkthrough=tuple(write_walkthrough(draft)),
     )
-
-
-def _problem(draft: _Draft, name: str) -> str:
-    kinds = sorted(set(draft.receptacles.values()))
-    thing_kinds = sorted(set(draft.things.values()))
-    objects = ["agent1 - agent"]
-    objects += [f"{kind}Type - otype" for kind in thing_kinds]
-    objects += [f"{kind}Type - rtype" for kind in kinds]
-    objects += [f"{thing} - object" for thing in sorted(draft.things)]
-    objects += [f"{place} - receptacle" for place in sorted(draft.receptacles)]
-    objects += [f"{location} - location" for location in sorted({"loc_bar_00", *draft.locations.values()})]
-    facts = ["atLocation agent1 loc_bar_00"]
-    for place, kind in sorted(draft.receptacles.items()):
-        facts += [f"receptacleType {place} {kind}Type", f"receptacleAtLocation {place} {draft.locations[place]}"]
-        if kind in OPENABLE:
-            facts.append(f"openable {place}")
-    facts += [f"canContain {k}Type {thing}Type" for k in kinds for thing in thing_kinds if k in HABITS[thing].fits]
-    for thing, kind in sorted(draft.things.items()):
-        place = draft.lies[thing]
-        facts += [f"objectType {thing} {kind}Type"]
-        facts += [f"{flag} {thing}" for flag in HABITS[kind].flags]
-        facts += [f"toggleable {thing}" if HABITS[kind].lamp else f"pickupable {thing}"]
-        facts += [f"inReceptacle {thing} {place}", f"objectAtLocation {thing} {draft.locations[place]}"]
-    listed, true = "\n".join(objects), "\n".join(f"({fact})" for fact in facts)
-    return f"(define (problem {name})\n(:domain alfred)\n(:objects\n{listed}\n)\n(:init\n{true}\n)\n(:goal {_goal(draft)})\n)\n"
-
-
-def _goal(draft: _Draft) -> str:
-    thing, goal = f"{draft.target}Type", f"{draft.goal}Type"
-    if draft.task_type == LOOK:
-        lamp = (
-            "(exists (?ot - object ?r - receptacle ?a - agent ?l - location) (and "
-            f"(objectType ?ot {goal}) (toggleable ?ot) (isToggled ?ot) (receptacleAtLocation ?r ?l)"
-            " (atLocation ?a ?l) (inReceptacle ?ot ?r)))"
-        )
-        return f"(and {lamp} (exists (?o - object ?a - agent) (and (objectType ?o {thing}) (holds ?a ?o))))"
-    if draft.task_type == TWO:
-        second = (
-            f"(exists (?o2 - object) (and (not (= ?o1 ?o2)) (objectType ?o2 {thing})"
-            f" (receptacleType ?r {goal}) (inReceptacle ?o2 ?r)))"
-        )
-        body = f"(objectType ?o1 {thing}) (receptacleType ?r {goal}) (inReceptacle ?o1 ?r) {second}"
-        return f"(and (exists (?r - receptacle) (exists (?o1 - object) (and {body}))))"
-    if draft.task_type == PICK:
-        body = f"(inReceptacle ?o ?r) (objectType ?o {thing}) (receptacleType ?r {goal})"
-    else:
-        able, state = _ABILITIES[draft.task_type], _STATES[draft.task_type]
-        body = f"({able} ?o) (objectType ?o {thing}) (receptacleType ?r {goal}) ({state} ?o) (inReceptacle ?o ?r)"
-    return f"(and (exists (?r - receptacle) (exists (?o - object) (and {body}))))"
 
 
 def _check(game: Game) -> None:
     """Play the walkthrough; raise unless it wins, and only with its last action."""
     env = AlfworldEnv([game])
     _, info = env.reset(options={"game": game.id})
-    for number, action in enumerate(game.walkthrough or ()):
+    for number, action in enumerate(game.walkthrough):
         if info["won"]:
             raise DataError(f"generated game {game.id} is won after {number} actions; report the seed")
         _, _, _, _, info = env.step(action)
     if not info["won"]:
         raise DataError(f"the walkthrough of generated game {game.id} does not win; report the seed")
+
+
+BUILTIN_COUNTS: dict[Size, tuple[int, int]] = {"small": (1500, 200), "medium": (800, 200), "large": (300, 200)}
+"""Games in the built-in train and valid splits of each size."""
+_BUILTIN_SEED = 2026
+
+
+def builtin_games(size: Size) -> tuple[list[Game], list[Game]]:
+    """The built-in train and valid games of a size, from different seeds; no problem is in both."""
+    trained, validated = BUILTIN_COUNTS[size]
+    train = generate_games(trained, size, _BUILTIN_SEED, f"train-{size}")
+    known = {problem_key(game.problem) for game in train}
+    spare = generate_games(validated + 30, size, _BUILTIN_SEED + 1, f"valid-{size}")
+    return train, [game for game in spare if problem_key(game.problem) not in known][:validated]
+
+
+def write_builtin(folder: str | Path) -> None:
+    """Write the splits that come with the package; the same bytes each time."""
+    for size in BUILTIN_COUNTS:
+        for split, games in zip(("train", "valid"), builtin_games(size), strict=True):
+            write_games(Path(folder) / f"{split}-{size}.jsonl.xz", sorted(games, key=lambda game: game.id))

@@ -12,15 +12,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 
+from himac.envs.alfworld.goals import GOAL_PROPERTY, LOOK, Goal, read_goal
 from himac.errors import DataError
 
 Action = tuple[str, int, int]
 """(verb, first, second): indices of objects and receptacles as the verb needs them, else 0."""
 
 _FACT = re.compile(r"\(([^()]+)\)")
-_OBJECTS = re.compile(r"\(:objects([^()]*)\)")
-_DECLARATION = re.compile(r"(\S+)\s+-\s+(\w+)")
-_INIT = re.compile(r"\(:init\b(.*?)\(:goal\b", re.DOTALL)
+_COSTS = re.compile(r"(?:\(=\d+\))*")
 
 _ARITY = {
     "atlocation": 2,
@@ -54,66 +53,6 @@ _ARITY = {
 }
 _KNIVES = {"knifetype", "butterknifetype"}
 _SINKS = {"sinktype", "sinkbasintype"}
-
-_PLACE = (
-    r"\(:goal\(and\(exists\(\?r - receptacle\)\(exists\(\?o - object\)\(and{before}\(objecttype \?o (\w+)\)"
-    r"\(receptacletype \?r (\w+)\){after}\(inreceptacle \?o \?r\)\)\)\)\)\)"
-)
-_PUT = (
-    r"\(:goal\(and\(exists\(\?r - receptacle\)\(exists\(\?o - object\)\(and\(inreceptacle \?o \?r\)"
-    r"\(objecttype \?o (\w+)\)\(receptacletype \?r (\w+)\)\)\)\)\)\)"
-)
-_TWO = (
-    r"\(:goal\(and\(exists\(\?r - receptacle\)\(exists\(\?o1 - object\)\(and\(objecttype \?o1 (\w+)\)"
-    r"\(receptacletype \?r (\w+)\)\(inreceptacle \?o1 \?r\)\(exists\(\?o2 - object\)\(and\(not\(= \?o1 \?o2\)\)"
-    r"\(objecttype \?o2 \1\)\(receptacletype \?r \2\)\(inreceptacle \?o2 \?r\)\)\)\)\)\)\)\)"
-)
-_LOOK = (
-    r"\(:goal\(and\(exists\(\?ot - object \?r - receptacle \?a - agent \?l - location\)\(and\(objecttype \?ot (\w+)\)"
-    r"\(toggleable \?ot\)\(istoggled \?ot\)\(receptacleatlocation \?r \?l\)\(atlocation \?a \?l\)"
-    r"\(inreceptacle \?ot \?r\)\)\)\(exists\(\?o - object \?a - agent\)\(and\(objecttype \?o (\w+)\)"
-    r"\(holds \?a \?o\)\)\)\)\)"
-)
-_GOALS = {
-    "look_at_obj_in_light": _LOOK,
-    "pick_and_place_simple": _PUT,
-    "pick_two_obj_and_place": _TWO,
-    **{
-        name: _PLACE.format(before=rf"\({able} \?o\)", after=rf"\({done} \?o\)")
-        for name, able, done in (
-            ("pick_clean_then_place_in_recep", "cleanable", "isclean"),
-            ("pick_heat_then_place_in_recep", "heatable", "ishot"),
-            ("pick_cool_then_place_in_recep", "coolable", "iscool"),
-        )
-    },
-}
-_GOAL_END = r"(?:\(:metric minimize\(total-cost\)\))?\)"
-_GOAL_PATTERNS = {kind: re.compile(pattern + _GOAL_END) for kind, pattern in _GOALS.items()}
-_GOAL_FILTER = {
-    "pick_clean_then_place_in_recep": "cleanable",
-    "pick_heat_then_place_in_recep": "heatable",
-    "pick_cool_then_place_in_recep": "coolable",
-}
-
-TASK_TYPES = tuple(sorted(_GOALS))
-"""The six task types, in alphabetical order."""
-
-
-@dataclass(frozen=True, slots=True)
-class Goal:
-    """What wins a game.
-
-    Attributes:
-        kind: One of `TASK_TYPES`.
-        objects: Indices of the objects that can satisfy the goal.
-        receptacles: Indices of the receptacles that can; empty for `look_at_obj_in_light`.
-        lamps: Indices of the lamps of `look_at_obj_in_light`, otherwise empty.
-    """
-
-    kind: str
-    objects: frozenset[int]
-    receptacles: tuple[int, ...]
-    lamps: frozenset[int]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -198,36 +137,44 @@ def _names(ids: Iterable[str]) -> dict[str, str]:
 
 def _read_facts(problem: str) -> dict[str, list[list[str]]]:
     """Initial facts by predicate, each as its list of arguments."""
-    init = _INIT.search(problem)
-    if init is None:
+    start, end = problem.find("(:init"), problem.rfind("(:goal")
+    init = problem[start + 6 : end].rstrip()
+    if not 0 <= start < end or not init.endswith(")"):
         raise DataError("the PDDL problem has no (:init ...) followed by a (:goal ...); it is not an ALFWorld game.")
     facts: dict[str, list[list[str]]] = defaultdict(list)
-    for text in _FACT.findall(init[1]):
-        predicate, *arguments = text.split() or [""]
-        if _ARITY.get(predicate) != len(arguments):
-            if predicate in ("=", "total-cost") or predicate.startswith("distance"):
+    init = init[:-1]
+    for text in _FACT.findall(init):
+        words = text.split()
+        predicate = words[0] if words else ""
+        if _ARITY.get(predicate) != len(words) - 1:
+            if predicate in ("total-cost", "distance"):
                 continue
-            raise DataError(f"the PDDL problem states the fact '({text.strip()})', which ALFWorld's domain cannot have.")
-        facts[predicate].append(arguments)
+            raise DataError(
+                f"the PDDL problem states the fact '({text.strip()})', which ALFWorld's domain cannot have."
+            )
+        facts[predicate].append(words[1:])
+    rest = _FACT.sub("", init).split()
+    if not _COSTS.fullmatch("".join(rest)):
+        raise DataError(f"the PDDL problem's (:init ...) has '{rest[0]}' where only facts may stand.")
     return facts
 
 
-def _read_goal(problem: str) -> tuple[str, str, str]:
-    """(task type, first PDDL type, second PDDL type) of the goal."""
-    goal = re.sub(r"\s*([()])\s*", r"\1", re.sub(r"\s+", " ", problem[problem.rindex("(:goal") :]))
-    for kind, pattern in _GOAL_PATTERNS.items():
-        found = pattern.fullmatch(goal)
-        if found:
-            return kind, found[1], found[2]
-    raise DataError(f"the goal {goal[:200]} is not one of ALFWorld's six task types, so the game cannot be played.")
-
-
-def task_type_of(problem: str) -> str:
-    """The task type that a problem's goal stands for."""
-    problem = problem.lower()
-    if "(:goal" not in problem:
-        raise DataError("the PDDL problem has no (:goal ...); it is not an ALFWorld game.")
-    return _read_goal(problem)[0]
+def _read_objects(problem: str) -> dict[str, str]:
+    """Declared kind (`object`, `receptacle`, ...) of every id."""
+    start = problem.find("(:objects")
+    end = problem.find(")", start)
+    if not 0 <= start < end:
+        raise DataError("the PDDL problem has no (:objects ...), so it is not an ALFWorld game.")
+    kinds: dict[str, str] = {}
+    waiting: list[str] = []
+    words = iter(problem[start + len("(:objects") : end].split())
+    for word in words:
+        if word == "-":
+            kinds.update(dict.fromkeys(waiting, next(words, "")))
+            waiting.clear()
+        else:
+            waiting.append(word)
+    return kinds
 
 
 def _group(pairs: Iterable[tuple[int, int]], size: int) -> tuple[tuple[int, ...], ...]:
@@ -250,14 +197,13 @@ def parse_problem(problem: str) -> World:
         problem = re.sub(r";[^\n]*", "", problem)
     if not re.search(r"\(:domain\s+alfred\s*\)", problem):
         raise DataError("the PDDL problem does not belong to the domain 'alfred', so it is not an ALFWorld game.")
-    declared = _OBJECTS.search(problem)
-    if declared is None:
-        raise DataError("the PDDL problem has no (:objects ...), so it is not an ALFWorld game.")
     facts = _read_facts(problem)
-    kind_of = dict(_DECLARATION.findall(declared[1]))
+    kind_of = _read_objects(problem)
     named = {argument for rows in facts.values() for arguments in rows for argument in arguments}
     if not named <= kind_of.keys():
-        raise DataError(f"the PDDL problem uses '{min(named - kind_of.keys())}' without declaring it in (:objects ...).")
+        raise DataError(
+            f"the PDDL problem uses '{min(named - kind_of.keys())}' without declaring it in (:objects ...)."
+        )
     names = _names(named)  # Things without any fact do not exist and do not count.
     members: dict[str, list[str]] = defaultdict(list)
     for identifier in names:
@@ -266,7 +212,7 @@ def parse_problem(problem: str) -> World:
     receptacles = {identifier: index for index, identifier in enumerate(members["receptacle"])}
     locations = {identifier: index for index, identifier in enumerate(members["location"])}
     try:
-        return _build(facts, names, objects, receptacles, locations, _read_goal(problem))
+        return _build(facts, names, objects, receptacles, locations, read_goal(problem))
     except KeyError as error:
         raise DataError(f"the PDDL problem uses {error} in a fact that needs another kind of thing.") from None
 
@@ -308,10 +254,10 @@ def _build(
         return frozenset(thing for thing, kind in receptacle_types.items() if kind in kinds)
 
     kind, first, second = goal
-    wanted = of_type[second if kind == "look_at_obj_in_light" else first]
-    if kind in _GOAL_FILTER:
-        wanted = wanted & only(_GOAL_FILTER[kind], objects)
-    looking = kind == "look_at_obj_in_light"
+    looking = kind == LOOK
+    wanted = of_type[second if looking else first]
+    if kind in GOAL_PROPERTY:
+        wanted = wanted & only(GOAL_PROPERTY[kind], objects)
     toggleable = only("toggleable", objects)
     return World(
         objects=object_names,

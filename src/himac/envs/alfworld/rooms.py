@@ -14,6 +14,9 @@ PICK, LOOK, CLEAN, HEAT, COOL, TWO = TASK_TYPES = (
 )
 
 OPENABLE = frozenset({"Cabinet", "Drawer", "Fridge", "Microwave", "Safe"})
+LAMP = "DeskLamp"
+APPLIANCES = {CLEAN: "SinkBasin", HEAT: "Microwave", COOL: "Fridge"}
+ABILITIES = {CLEAN: "cleanable", HEAT: "heatable", COOL: "coolable"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +47,11 @@ ROOMS: dict[str, Room] = {
             "GarbageCan": 3, "DiningTable": 2, "Shelf": 2, "SideTable": 1,
         },
         frozenset({"Fridge", "Microwave", "SinkBasin", "CoffeeMachine", "Toaster", "GarbageCan"}),
-        tuple((
-            "Apple Bowl Bread ButterKnife Cup DishSponge Egg Fork Glassbottle Kettle Knife Ladle Lettuce Mug Pan "
-            "PepperShaker Plate Pot Potato SaltShaker SoapBottle Spatula Spoon Tomato WineBottle"
-        ).split()),
+        (
+            "Apple", "Bowl", "Bread", "ButterKnife", "Cup", "DishSponge", "Egg", "Fork", "Glassbottle", "Kettle",
+            "Knife", "Ladle", "Lettuce", "Mug", "Pan", "PepperShaker", "Plate", "Pot", "Potato", "SaltShaker",
+            "SoapBottle", "Spatula", "Spoon", "Tomato", "WineBottle",
+        ),
     ),
     "Bathroom": Room(
         frozenset({PICK, CLEAN, TWO}),
@@ -57,9 +61,10 @@ ROOMS: dict[str, Room] = {
             "GarbageCan": 3, "BathtubBasin": 2, "Shelf": 3, "SideTable": 1, "Cart": 1, "SinkBasin": 1,
         },
         frozenset({"Toilet", "ToiletPaperHanger", "GarbageCan", "BathtubBasin", "Cart"}),
-        tuple((
-            "Candle Cloth DishSponge HandTowel SoapBar SoapBottle SprayBottle TissueBox ToiletPaper"
-        ).split()),
+        (
+            "Candle", "Cloth", "DishSponge", "HandTowel", "SoapBar", "SoapBottle", "SprayBottle", "TissueBox",
+            "ToiletPaper",
+        ),
     ),
     "Bedroom": Room(
         frozenset({PICK, LOOK, TWO}),
@@ -69,10 +74,11 @@ ROOMS: dict[str, Room] = {
             "Safe": 1, "LaundryHamper": 1,
         },
         frozenset({"Desk", "Dresser", "GarbageCan", "Safe", "LaundryHamper"}),
-        tuple((
-            "AlarmClock BaseballBat BasketBall Book Bowl CD CellPhone CreditCard DeskLamp KeyChain Laptop Mug Pen "
-            "Pencil Pillow Statue TennisRacket TissueBox Vase Watch"
-        ).split()),
+        (
+            "AlarmClock", "BaseballBat", "BasketBall", "Book", "Bowl", "CD", "CellPhone", "CreditCard", "DeskLamp",
+            "KeyChain", "Laptop", "Mug", "Pen", "Pencil", "Pillow", "Statue", "TennisRacket", "TissueBox", "Vase",
+            "Watch",
+        ),
     ),
     "LivingRoom": Room(
         frozenset({PICK, LOOK, TWO}),
@@ -82,10 +88,10 @@ ROOMS: dict[str, Room] = {
             "Cabinet": 3, "TVStand": 2, "Ottoman": 1, "Desk": 1,
         },
         frozenset({"Dresser", "GarbageCan", "TVStand", "Ottoman", "Desk"}),
-        tuple((
-            "Book Box CellPhone CreditCard DeskLamp KeyChain Laptop Newspaper Pen Pencil Pillow RemoteControl "
-            "Statue TissueBox Vase Watch WateringCan"
-        ).split()),
+        (
+            "Book", "Box", "CellPhone", "CreditCard", "DeskLamp", "KeyChain", "Laptop", "Newspaper", "Pen", "Pencil",
+            "Pillow", "RemoteControl", "Statue", "TissueBox", "Vase", "Watch", "WateringCan",
+        ),
     ),
 }  # fmt: skip
 

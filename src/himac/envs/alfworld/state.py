@@ -11,6 +11,7 @@ from bisect import insort
 from collections.abc import Callable
 
 from himac.envs.alfworld import text
+from himac.envs.alfworld.goals import CLEAN, COOL, HEAT, LOOK, TWO
 from himac.envs.alfworld.problem import Action, World
 
 
@@ -61,7 +62,9 @@ class State:
         world = self.world
         if world.at[self.location]:
             return text.opening(self.look(), instruction)
-        room = text.middle_of_room([name for name, place in zip(world.receptacles, world.places, strict=True) if place >= 0])
+        room = text.middle_of_room(
+            [name for name, place in zip(world.receptacles, world.places, strict=True) if place >= 0]
+        )
         return text.opening(room, instruction)
 
     def is_accessible(self, receptacle: int) -> bool:
@@ -120,19 +123,19 @@ class State:
         """Whether the goal holds now; it can cease to hold when play goes on."""
         goal = self.world.goal
         kind = goal.kind
-        if kind == "look_at_obj_in_light":
+        if kind == LOOK:
             if self.held not in goal.objects:
                 return False
             lit = goal.lamps & self.toggled
             return bool(lit) and any(not lit.isdisjoint(self.contents[place]) for place in self.world.at[self.location])
         ready = goal.objects
-        if kind == "pick_clean_then_place_in_recep":
+        if kind == CLEAN:
             ready = ready & self.clean
-        elif kind == "pick_heat_then_place_in_recep":
+        elif kind == HEAT:
             ready = ready & self.hot
-        elif kind == "pick_cool_then_place_in_recep":
+        elif kind == COOL:
             ready = ready & self.cool
-        elif kind == "pick_two_obj_and_place":
+        elif kind == TWO:
             return any(len(ready.intersection(self.contents[place])) > 1 for place in goal.receptacles)
         return bool(ready) and any(not ready.isdisjoint(self.contents[place]) for place in goal.receptacles)
 

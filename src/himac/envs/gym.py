@@ -1,0 +1,166 @@
+"""Any Gymnasium environment with text observations and text actions, used by its id."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import gymnasium
+
+from himac.errors import ConfigError, DataError, MissingDependencyError
+from himac.types import Demonstration, PromptTexts, Task
+
+VALID_SEED = 1 << 30
+"""Seeds of the train split are below, seeds of the valid split start here."""
+
+_PLANS = (
+    ("look around", "do the task"),
+    ("explore", "collect what is needed", "finish the task"),
+    ("find out what can be done", "do it", "check the result"),
+)
+
+
+class GymTextEnv(gymnasium.Wrapper[str, str, Any, str]):
+    """Adds the `info` keys of `himac.envs.base` where the environment does not set them.
+
+    `instruction` is the first observation; `won` is `info["is_success"]`, or else an end with a positive reward.
+    """
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
+        rest = dict(options or {})
+        seed = rest.pop("seed", seed)
+        observation, info = self.env.reset(seed=seed, options=rest or None)
+        text = _text(observation)
+        return text, {**_common(info), "instruction": str(info.get("instruction", text)), "won": False}
+
+    def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        default = info.get("is_success", terminated and float(reward) > 0)
+        won = bool(info.get("won", default))
+        added = {"won": won, "invalid": bool(info.get("invalid", False))}
+        return _text(observation), float(reward), bool(terminated) or won, bool(truncated), {**_common(info), **added}
+
+
+def _text(observation: Any) -> str:
+    if isinstance(observation, Mapping):
+        observation = observation.get("text")
+    if not isinstance(observation, str):
+        raise ConfigError(
+            f"the environment observes {type(observation).__name__}, not text; register it with a wrapper that "
+            "describes the state in words."
+        )
+    return observation
+
+
+def _common(info: Mapping[str, Any]) -> dict[str, Any]:
+    commands = info.get("admissible_commands")
+    return dict(info) if commands is None else {**info, "admissible_commands": sorted(set(commands))}
+
+
+class GymBenchmark:
+    """A Gymnasium environment as a benchmark: a task is a seed, and the splits share no seed.
+
+    Args:
+        id: Gymnasium id; `package.module:Name-v0` imports the module that registers it.
+        kwargs: Passed to `gymnasium.make`.
+        train_tasks, valid_tasks: Tasks of each split.
+        step_limit: Steps an episode may have.
+        reward_scale: Training reward per unit of environment reward.
+        worst_step_reward: Least training reward of one valid step; 0 or below.
+        planner, executor, flat: The rules of the environment as each role is told them.
+    """
+
+    def __init__(
+        self,
+        id: str,
+        kwargs: Mapping[str, Any] | None = None,
+        *,
+        train_tasks: int = 1000,
+        valid_tasks: int = 100,
+        step_limit: int = 50,
+        reward_scale: float = 1.0,
+        worst_step_reward: float = 0.0,
+        planner: str = "List the sub-goals that solve the task, one a line.",
+        executor: str = "Do the sub-goal with one action a turn.",
+        flat: str = "Solve the task with one action a turn.",
+    ) -> None:
+        for name, count in (("train_tasks", train_tasks), ("valid_tasks", valid_tasks)):
+            if not 0 < count < VALID_SEED:
+                raise ConfigError(f"{name} of gym:{id} is {count}; choose a number from 1 to {VALID_SEED - 1}.")
+        if step_limit < 1:
+            raise ConfigError(f"step_limit of gym:{id} is {step_limit}; choose 1 or more.")
+        if worst_step_reward > 0:
+            raise ConfigError(f"worst_step_reward of gym:{id} is {worst_step_reward}; it must be 0 or below.")
+        self.id = id
+        self.kwargs = dict(kwargs or {})
+        self.name = f"gym:{id}"
+        self.texts = PromptTexts(planner=planner, executor=executor, flat=flat)
+        self.step_limit = step_limit
+        self.reward_scale = reward_scale
+        self.worst_step_reward = worst_step_reward
+        self._first = {"train": 0, "valid": VALID_SEED}
+        self._count = {"train": train_tasks, "valid": valid_tasks}
+
+    def splits(self) -> Sequence[str]:
+        """`train` and `valid`."""
+        return tuple(self._first)
+
+    def tasks(self, split: str) -> list[Task]:
+        """One task a seed, sorted by id."""
+        if split not in self._first:
+            raise ConfigError(
+                f"benchmark '{self.name}' has no split '{split}'; choose one of {', '.join(self._first)}."
+            )
+        first = self._first[split]
+        seeds = range(first, first + self._count[split])
+        return [Task(f"{split}-{seed - first:010d}", self.id, {"seed": seed}) for seed in seeds]
+
+    def split_hash(self, split: str) -> str:
+        """SHA-256 (hex) of the environment's id, its arguments and the seeds."""
+        digest = hashlib.sha256(f"{self.id}\n{sorted(self.kwargs.items())!r}\n".encode())
+        for task in self.tasks(split):
+            digest.update(f"{task.options['seed']}\n".encode())
+        return digest.hexdigest()
+
+    def make_env(self) -> gymnasium.Env[Any, Any]:
+        """A new environment.
+
+        Raises:
+            ConfigError: no such id, arguments the environment refuses, or actions that are not text.
+            MissingDependencyError: the module that registers the id is not installed.
+        """
+        try:
+            env: gymnasium.Env[Any, Any] = gymnasium.make(self.id, **self.kwargs)
+        except (gymnasium.error.Error, TypeError) as error:
+            detail = " ".join(str(error).split())
+            raise ConfigError(f"gymnasium cannot make '{self.id}': {detail}; check env.name and env.kwargs.") from error
+        except ModuleNotFoundError as error:
+            raise MissingDependencyError(
+                f"'{self.id}' needs the module '{error.name}'; install the package that registers the environment."
+            ) from error
+        if not isinstance(env.action_space, gymnasium.spaces.Text):
+            raise ConfigError(
+                f"'{self.id}' takes actions from {type(env.action_space).__name__}, but agents act in text; "
+                "register it with a wrapper whose action space is gymnasium.spaces.Text."
+            )
+        return GymTextEnv(env)
+
+    def start_text(self, subgoal: str, overview: str, observation: str) -> str:
+        """The latest observation, with the overview before it where there is one."""
+        return f"{overview}\n{observation}" if overview and overview != observation else observation
+
+    def demonstrate(self, task: Task, rng: random.Random) -> Demonstration:
+        """Gymnasium environments bring no demonstrator.
+
+        Raises:
+            DataError: always.
+        """
+        raise DataError(
+            f"'{self.name}' has no demonstrator; start from a model that can act (model.path) instead of a warm start."
+        )
+
+    def random_blueprint(self, task: Task, rng: random.Random) -> tuple[str, ...]:
+        """One of a few plans that fit any task."""
+        return rng.choice(_PLANS)

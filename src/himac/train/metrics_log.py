@@ -1,0 +1,94 @@
+"""An append-only file of metrics, one JSON object a line."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from himac.errors import CheckpointError
+from himac.train.atomic import WriteGuard
+
+
+class MetricsLog:
+    """A file of one JSON object a line; a line is written whole or not at all.
+
+    Opening the file drops a last line that a crash cut short. Values that are not finite are stored as null.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        with WriteGuard(f"metrics file {self.path}"):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.touch(exist_ok=True)
+            content = self.path.read_bytes()
+            whole = content.rfind(b"\n") + 1
+            if whole < len(content):
+                os.truncate(self.path, whole)
+        self._records = content[:whole].count(b"\n")
+
+    def __len__(self) -> int:
+        return self._records
+
+    def append(self, record: dict[str, Any]) -> None:
+        """Add one record.
+
+        Raises:
+            CheckpointError: The disk is full; the file is as before.
+        """
+        line = (json.dumps(_finite(record), allow_nan=False) + "\n").encode()
+        with WriteGuard(f"metrics file {self.path}"):
+            descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+            try:
+                before = os.fstat(descriptor).st_size
+                try:
+                    written = os.write(descriptor, line)
+                except OSError:
+                    os.ftruncate(descriptor, before)
+                    raise
+                if written < len(line):
+                    os.ftruncate(descriptor, before)
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            finally:
+                os.close(descriptor)
+        self._records += 1
+
+    def truncate_to(self, n_records: int) -> None:
+        """Keep the first `n_records` records, those of the checkpoint that is resumed.
+
+        Raises:
+            CheckpointError: There are fewer.
+        """
+        if not 0 <= n_records <= self._records:
+            raise CheckpointError(
+                f"{self.path} has {self._records} records but the checkpoint was saved after {n_records}; "
+                "restore the file or start a new run."
+            )
+        with WriteGuard(f"metrics file {self.path}"):
+            end = 0
+            with self.path.open("rb") as lines:
+                for _ in range(n_records):
+                    end += len(lines.readline())
+            os.truncate(self.path, end)
+        self._records = n_records
+
+    def read(self) -> list[dict[str, Any]]:
+        """All records."""
+        with self.path.open(encoding="utf-8") as lines:
+            return [json.loads(line) for line in lines]
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,67 @@
+"""The package as users meet it: version, shipped configurations, a command line that answers at once."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import resource
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import himac
+from himac.config import load_config
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
+
+
+def test_one_version_everywhere() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert himac.__version__ == project["version"] == importlib.metadata.version("himac")
+    assert f"## [{himac.__version__}]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_there_are_configurations() -> None:
+    assert CONFIGS
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_shipped_configuration_loads(path: Path) -> None:
+    load_config(path)
+
+
+def test_every_direct_dependency_is_pinned() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pinned = {_name(line) for line in lines if "==" in line}
+    wanted = {_name(line) for line in [*project["dependencies"], *project["optional-dependencies"]["dev"]]}
+    assert wanted <= pinned
+
+
+def _name(requirement: str) -> str:
+    end = next((n for n, c in enumerate(requirement) if c in "<>=!~[ ;"), len(requirement))
+    return requirement[:end].lower().replace("_", "-")
+
+
+def test_help_answers_at_once_and_without_torch() -> None:
+    code = (
+        "import sys; sys.argv = ['himac', '--help']\n"
+        "from himac.cli import main\n"
+        "try:\n    main()\n"
+        "except SystemExit as end:\n    assert not end.code, end.code\n"
+        "heavy = {'torch', 'transformers', 'matplotlib', 'gymnasium'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    seconds = []
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+        assert done.returncode == 0, done.stderr
+        assert "train" in done.stdout
+    # Processor time, and the best of three: the machine may be busy with something else.
+    assert min(seconds) < 0.5

@@ -1,0 +1,296 @@
+import errno
+import json
+import os
+import pickle
+import random
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from himac.errors import CheckpointError
+from himac.train import atomic
+from himac.train.checkpoint import MetricsLog, load_latest, rng_state, save_checkpoint, save_model, set_rng_state
+from himac.types import Blueprint, Role, Segment
+from support.training_rows import tiny_model
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def snapshot(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_round_trip(tmp_path: Path, model: Any) -> None:
+    from transformers import AutoModelForCausalLM
+
+    segment = Segment(
+        Role.PLANNER, np.arange(3, dtype=np.int32), np.array([False, True, True]), np.zeros(3, np.float32)
+    )
+    state = {
+        "tensor": torch.arange(4.0),
+        "counters": {"step": 3, "rate": 0.5, "none": None},
+        "carry": [(Blueprint(("find the mug",)), segment), (np.float32(1.5), Role.EXECUTOR)],
+    }
+    path = save_checkpoint(tmp_path, "step-1", model, None, state)
+    found = load_latest(tmp_path)
+    assert found is not None
+    assert (found.name, found.model_dir) == ("step-1", path)
+    assert torch.equal(found.state["tensor"], state["tensor"])
+    assert found.state["counters"] == state["counters"]
+    (blueprint, back), last = found.state["carry"]
+    assert blueprint == Blueprint(("find the mug",))
+    assert back.role is Role.PLANNER
+    for name in ("token_ids", "sampled", "logprobs"):
+        np.testing.assert_array_equal(getattr(back, name), getattr(segment, name))
+        assert getattr(back, name).dtype == getattr(segment, name).dtype
+    assert last == (1.5, Role.EXECUTOR)
+    again = AutoModelForCausalLM.from_pretrained(found.model_dir)
+    for a, b in zip(model.parameters(), again.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_random_states_continue(tmp_path: Path, model: Any) -> None:
+    before = rng_state()
+    save_checkpoint(tmp_path, "a", model, None, {})
+    expected = (random.random(), np.random.random(), torch.rand(3).tolist())
+    found = load_latest(tmp_path)
+    assert found is not None
+    set_rng_state(found.rng)
+    assert (random.random(), np.random.random(), torch.rand(3).tolist()) == expected
+    set_rng_state(before)
+
+
+def test_no_checkpoint_is_none(tmp_path: Path) -> None:
+    assert load_latest(tmp_path) is None
+    assert load_latest(tmp_path / "missing") is None
+
+
+def test_newest_ones_stay_and_the_reference_is_written_once(tmp_path: Path, model: Any) -> None:
+    for number in range(4):
+        save_checkpoint(tmp_path, f"step-{number}", model, None, {"n": number}, keep=2, reference=tiny_model(number))
+    assert names(tmp_path / "checkpoints") == {"latest", "step-2", "step-3"}
+    from transformers import AutoModelForCausalLM
+
+    reference = AutoModelForCausalLM.from_pretrained(tmp_path / "reference")
+    for a, b in zip(reference.parameters(), tiny_model(0).parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_a_name_can_be_saved_again(tmp_path: Path, model: Any) -> None:
+    for number in range(2):
+        save_checkpoint(tmp_path, "same", model, None, {"n": number})
+    found = load_latest(tmp_path)
+    assert found is not None
+    assert found.state == {"n": 1}
+    assert names(tmp_path / "checkpoints") == {"latest", "same"}
+
+
+def test_half_written_folders_are_ignored_and_removed(tmp_path: Path, model: Any) -> None:
+    save_checkpoint(tmp_path, "good", model, None, {"n": 1})
+    scratch = tmp_path / "checkpoints" / ".tmp-next-x"
+    scratch.mkdir()
+    (scratch / "state.pt").write_bytes(b"half")
+    found = load_latest(tmp_path)
+    assert found is not None
+    assert found.name == "good"
+    assert names(tmp_path / "checkpoints") == {"latest", "good"}
+
+
+def test_a_crash_while_replacing_loses_nothing(tmp_path: Path, model: Any) -> None:
+    save_checkpoint(tmp_path, "good", model, None, {"n": 1})
+    aside = tmp_path / "checkpoints" / ".tmp-old-x"
+    aside.mkdir()
+    (tmp_path / "checkpoints" / "good").replace(aside / "good")  # where the crash left it
+    found = load_latest(tmp_path)
+    assert found is not None
+    assert found.state == {"n": 1}
+
+
+class FullDisk:
+    """A model that fills the disk half-way."""
+
+    def save_pretrained(self, folder: Path) -> None:
+        (Path(folder) / "model.safetensors").write_bytes(b"half")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_full_disk_leaves_the_former_checkpoint(tmp_path: Path, model: Any) -> None:
+    save_checkpoint(tmp_path, "good", model, None, {"n": 1})
+    before = snapshot(tmp_path)
+    for name in ("next", "good"):
+        with pytest.raises(CheckpointError, match="the disk is full; free some space and resume"):
+            save_checkpoint(tmp_path, name, FullDisk(), None, {"n": 2})
+        assert snapshot(tmp_path) == before
+
+
+def test_failing_rename_leaves_the_former_checkpoint(
+    tmp_path: Path, model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_checkpoint(tmp_path, "good", model, None, {"n": 1})
+    before, replace = snapshot(tmp_path), Path.replace
+
+    def refuse(self: Path, target: Path) -> Path:
+        if self.name.startswith(".tmp-good"):
+            raise OSError(errno.EIO, "input/output error")
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    with pytest.raises(CheckpointError, match="input/output error"):
+        save_checkpoint(tmp_path, "good", model, None, {"n": 2})
+    monkeypatch.undo()
+    found = load_latest(tmp_path)
+    assert found is not None
+    assert found.state == {"n": 1}
+    assert snapshot(tmp_path) == before
+
+
+@pytest.mark.slow
+def test_a_real_file_size_limit_gives_a_clear_error(tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource")
+    assert resource
+    # A process of its own: the limit cannot be taken back.
+    script = """
+        import resource, sys, torch
+        from support.training_rows import tiny_model
+        from himac.errors import CheckpointError
+        from himac.train.checkpoint import load_latest, save_checkpoint
+        run, model = sys.argv[1], tiny_model()
+        save_checkpoint(run, "good", model, None, {"n": 1})
+        for name, state, limit in (("big-state", {"t": torch.zeros(1 << 20)}, 1 << 20), ("big-model", {}, 4096)):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+            try:
+                save_checkpoint(run, name, model, None, state)
+            except CheckpointError as error:
+                print(name, "refused:", error)
+        print(load_latest(run).name)
+    """
+    tests = Path(__file__).resolve().parents[2]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tests), *sys.path])}
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script), str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+        env=environment,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("refused: cannot write checkpoint") == 2
+    assert done.stdout.splitlines()[-1] == "good"
+    assert names(tmp_path / "checkpoints") == {"latest", "good"}
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "remove", "weights", "manifest"])
+def test_damaged_checkpoints_are_refused(tmp_path: Path, model: Any, damage: str) -> None:
+    path = save_checkpoint(tmp_path, "a", model, None, {"t": torch.arange(1000)})
+    file = path / {"weights": "model.safetensors", "manifest": "manifest.json"}.get(damage, "state.pt")
+    content = bytearray(file.read_bytes())
+    if damage == "remove":
+        file.unlink()
+    elif damage in ("cut", "manifest"):
+        file.write_bytes(content[: len(content) // 2])
+    else:
+        content[len(content) // 2] ^= 1
+        file.write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"damaged .* start the run anew"):
+        load_latest(tmp_path)
+
+
+def test_a_pointer_to_nothing_is_refused(tmp_path: Path, model: Any) -> None:
+    save_checkpoint(tmp_path, "a", model, None, {})
+    for text in ("missing", "", "../a"):
+        (tmp_path / "checkpoints" / "latest").write_text(text)
+        with pytest.raises(CheckpointError, match="does not exist"):
+            load_latest(tmp_path)
+
+
+class Evil:
+    def __reduce__(self) -> Any:
+        return (os.system, ("exit 7",))
+
+
+def test_foreign_code_is_neither_saved_nor_run(tmp_path: Path, model: Any) -> None:
+    for bad in (Evil(), Path("x"), lambda: 0):
+        with pytest.raises(TypeError, match="himac records"):
+            save_checkpoint(tmp_path, "a", model, None, {"bad": bad})
+    path = save_checkpoint(tmp_path, "a", model, None, {})
+    torch.save({"state": {"bad": Evil()}, "rng": {}}, path / "state.pt")
+    manifest = json.loads((path / "manifest.json").read_text())
+    del manifest["state.pt"]
+    (path / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(CheckpointError, match="does not belong"):
+        load_latest(tmp_path)
+    (path / "state.pt").write_bytes(pickle.dumps(Evil()))
+    with pytest.raises(CheckpointError, match="damaged"):
+        load_latest(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "..", ".hidden"])
+def test_odd_names_are_refused(tmp_path: Path, model: Any, name: str) -> None:
+    with pytest.raises(CheckpointError, match="plain folder name"):
+        save_checkpoint(tmp_path, name, model, None, {})
+
+
+def test_save_model_replaces_and_adds_files(tmp_path: Path, model: Any) -> None:
+    for text in ("one", "two"):
+        save_model(tmp_path / "out", model, None, {"note.txt": text})
+    assert (tmp_path / "out" / "note.txt").read_text() == "two"
+    assert names(tmp_path) == {"out"}
+    before = snapshot(tmp_path)
+    with pytest.raises(CheckpointError, match="disk is full"):
+        save_model(tmp_path / "out", FullDisk())
+    assert snapshot(tmp_path) == before
+
+
+# ---- metrics
+
+
+def test_metrics_round_trip_and_truncation(tmp_path: Path) -> None:
+    log = MetricsLog(tmp_path / "run" / "metrics.jsonl")
+    records = [{"step": n, "loss": n / 3, "note": "ü\nx", "nested": {"a": [1, None]}} for n in range(5)]
+    for record in records:
+        log.append(record)
+    assert log.read() == records
+    again = MetricsLog(log.path)
+    assert len(again) == 5
+    again.truncate_to(3)
+    again.append({"step": 3, "value": float("nan"), "array": np.float32(0.5)})
+    assert again.read() == [*records[:3], {"step": 3, "value": None, "array": 0.5}]
+    with pytest.raises(CheckpointError, match="saved after 9"):
+        again.truncate_to(9)
+    again.truncate_to(0)
+    assert again.path.read_bytes() == b""
+
+
+def test_a_line_cut_short_by_a_crash_is_dropped(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"a": 1}\n{"a": 2}\n{"a"')
+    log = MetricsLog(path)
+    assert len(log) == 2
+    log.append({"a": 3})
+    assert log.read() == [{"a": 1}, {"a": 2}, {"a": 3}]
+
+
+def test_a_full_disk_leaves_the_metrics_as_they_were(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = MetricsLog(tmp_path / "metrics.jsonl")
+    log.append({"a": 1})
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda descriptor, line: write(descriptor, line[:4]))
+    with pytest.raises(CheckpointError, match="disk is full"):
+        log.append({"a": 2})
+    monkeypatch.undo()
+    assert len(log) == 1
+    assert log.read() == [{"a": 1}]
+
+
+def test_other_errors_pass_the_guard_unchanged() -> None:
+    with pytest.raises(KeyError), atomic.WriteGuard("x"):
+        raise KeyError("mine")
