@@ -219,7 +219,9 @@ def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -
             detail = " ".join(str(error).split())
             raise ConfigError(f"configuration {path} is not valid YAML: {detail}; correct that line") from error
         if not isinstance(tree, dict):
-            raise ConfigError(f"configuration {path} must be a mapping of keys, not a {type(tree).__name__}; see configs/")
+            raise ConfigError(
+                f"configuration {path} must be a mapping of keys, not a {type(tree).__name__}; see configs/"
+            )
     for override in overrides:
         _apply(tree, override)
     return parse_config(tree)

@@ -13,7 +13,9 @@ class FlatAgent(AgentBase):
 
     def prompt(self, instruction: str, observation: str) -> list[int]:
         """Token ids that open the episode."""
-        return self.chat.open("\n".join(part for part in (self.texts.flat, observation, f"Task: {instruction}") if part))
+        return self.chat.open(
+            "\n".join(part for part in (self.texts.flat, observation, f"Task: {instruction}") if part)
+        )
 
     def turn(self, observation: str) -> list[int]:
         """Token ids of the next observation."""

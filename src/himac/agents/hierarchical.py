@@ -17,7 +17,11 @@ class HierarchicalAgent(AgentBase):
 
     def planner_prompt(self, instruction: str, observation: str) -> list[int]:
         """Token ids that ask for a blueprint."""
-        parts = [self.texts.planner, observation if self.config.planner.sees_observation else "", f"Task: {instruction}"]
+        parts = [
+            self.texts.planner,
+            observation if self.config.planner.sees_observation else "",
+            f"Task: {instruction}",
+        ]
         return self.chat.open("\n".join(part for part in parts if part))
 
     def parse_blueprint(self, token_ids: tuple[int, ...], finished: bool) -> Blueprint:

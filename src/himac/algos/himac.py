@@ -14,7 +14,6 @@ from himac.rollout.rows import execution_rows, planner_rows, returns
 from himac.seeding import derive_seed
 from himac.types import Group, Task
 
-
 Selected = tuple[tuple[str, ...], float]
 """z* and its return R(z*): all that phase B needs of phase A, in plain values that a checkpoint can hold."""
 
@@ -36,7 +35,9 @@ class Himac:
         """Phase A, lines 4-9: sampled blueprints under the greedy executor; gradient on blueprint tokens only."""
         proposals = self.sampler.propose(tasks, self.config.plans, derive_seed(at.seed, "plan"))
         episodes = self.sampler.execute(tasks, proposals, derive_seed(at.seed, "greedy"), greedy=True)
-        groups = [Group(f"a{at.iteration}/{n}", t, tuple(e)) for n, (t, e) in enumerate(zip(tasks, episodes, strict=True))]
+        groups = [
+            Group(f"a{at.iteration}/{n}", t, tuple(e)) for n, (t, e) in enumerate(zip(tasks, episodes, strict=True))
+        ]
         rows = [row for group in groups for row in planner_rows(group, self._advantages(group))]
         return PhaseOutcome(rows, groups, [self._select(at, group) for group in groups])
 
@@ -62,7 +63,9 @@ class Himac:
     def _select(self, at: PhaseContext, group: Group) -> Selected:
         """Eq. 4, z* = argmax R; ties: fewer steps, then fewer sub-goals, then the first."""
         plans = [episode.blueprint.subgoals if episode.blueprint else () for episode in group.episodes]
-        order = sorted(range(len(plans)), key=lambda n: (-group.episodes[n].ret, group.episodes[n].env_steps, len(plans[n])))
+        order = sorted(
+            range(len(plans)), key=lambda n: (-group.episodes[n].ret, group.episodes[n].env_steps, len(plans[n]))
+        )
         best = order[0]
         if self.config.blueprint_selection == "random":
             best = derive_seed(at.seed, "select", group.id) % len(plans)

@@ -22,7 +22,15 @@ class HierarchicalSampler:
         """`count` blueprints a task, sampled at the planner's temperature."""
         temperature = 0.0 if greedy else self.agent.config.planner.temperature
         programs = [
-            propose(self.setting, self.agent, task, count, temperature, derive_seed(seed, n, task.id), env_seed(seed, n, task))
+            propose(
+                self.setting,
+                self.agent,
+                task,
+                count,
+                temperature,
+                derive_seed(seed, n, task.id),
+                env_seed(seed, n, task),
+            )
             for n, task in enumerate(tasks)
         ]
         proposals: list[list[Proposal]] = self.collector.run(programs)
@@ -44,7 +52,9 @@ class HierarchicalSampler:
                     places[key] = len(programs)
                     run_seed = derive_seed(seed, n, task.id, places[key])
                     programs.append(
-                        execute(self.setting, self.agent, task, proposal, temperature, run_seed, env_seed(seed, n, task))
+                        execute(
+                            self.setting, self.agent, task, proposal, temperature, run_seed, env_seed(seed, n, task)
+                        )
                     )
         done: list[Episode] = self.collector.run(programs)
         return [

@@ -24,7 +24,9 @@ app = typer.Typer(
 
 ConfigArg = Annotated[Path, typer.Argument(help="Configuration file (YAML).")]
 Overrides = Annotated[list[str] | None, typer.Argument(help="Dotted overrides, e.g. train.iterations=20 seed=1.")]
-RunDir = Annotated[Path | None, typer.Option("--run-dir", help="Where the run is kept. Default: runs/<configuration name>.")]
+RunDir = Annotated[
+    Path | None, typer.Option("--run-dir", help="Where the run is kept. Default: runs/<configuration name>.")
+]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue an interrupted run exactly where it stood.")]
 ModelOpt = Annotated[Path | None, typer.Option("--model", help="Hugging Face model directory; replaces model.path.")]
 
@@ -139,7 +141,10 @@ def main() -> None:
         _fail("interrupted; the run directory is intact, continue with --resume", 130)
     except OSError as error:
         if error.errno == errno.ENOSPC:
-            _fail(f"the disk is full ({error.filename or 'while writing'}); free some space, then continue with --resume", 5)
+            _fail(
+                f"the disk is full ({error.filename or 'while writing'}); free some space, then continue with --resume",
+                5,
+            )
         if error.errno == errno.EPIPE:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(1)

@@ -35,7 +35,9 @@ def evaluate_command(
     benchmark = build_benchmark(config)
     split = split or config.env.eval_split
     if split not in benchmark.splits():
-        raise ConfigError(f"benchmark '{config.env.name}' has no split '{split}'; choose one of {', '.join(benchmark.splits())}")
+        raise ConfigError(
+            f"benchmark '{config.env.name}' has no split '{split}'; choose one of {', '.join(benchmark.splits())}"
+        )
     tasks = benchmark.tasks(split)[:limit]
     planner = None
     with build_runtime(config, str(model) if model else None, config.eval.max_live, benchmark) as runtime:

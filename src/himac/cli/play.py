@@ -15,7 +15,12 @@ from himac.types import Task
 
 
 def play_command(
-    config_path: Path, overrides: Sequence[str], model: Path | None, split: str | None, task_id: str | None, delay: float
+    config_path: Path,
+    overrides: Sequence[str],
+    model: Path | None,
+    split: str | None,
+    task_id: str | None,
+    delay: float,
 ) -> None:
     """Run one greedy episode and show blueprint, active sub-goal, actions and observations."""
     config = load_config(config_path, overrides)
@@ -26,7 +31,9 @@ def play_command(
         episode = evaluate(runtime, [task], seed=config.seed)[0]
     console.print(f"[bold]task[/] {task.id} ({task.kind})")
     if episode.blueprint is not None:
-        console.print("[bold]blueprint[/]" if episode.blueprint.valid else f"[bold]blueprint[/] {episode.blueprint.malformed}")
+        console.print(
+            "[bold]blueprint[/]" if episode.blueprint.valid else f"[bold]blueprint[/] {episode.blueprint.malformed}"
+        )
         for number, goal in enumerate(episode.blueprint.subgoals, 1):
             console.print(f"  {number}. {goal}", markup=False)
     for segment in episode.segments:

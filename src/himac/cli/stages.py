@@ -55,8 +55,8 @@ def warm_model(config: Config, benchmark: Benchmark, model: str, output: Path) -
             bar.update(task, completed=step, total=steps, note=f"loss {metrics['loss']:.3f}  {rate:,.0f} tokens/s")
 
         report = warmstart(runtime, tick)
-        save_model(output, runtime.model, runtime.tokenizer)
-    (output / "warmstart.json").write_text(json.dumps(asdict(report), indent=2), encoding="utf-8")
+        files = {"warmstart.json": json.dumps(asdict(report), indent=2)}
+        save_model(output, runtime.model, runtime.tokenizer, files=files)
     console.print(
         f"warm start: {report.demonstrations} demonstrations, {report.tokens / 1e6:.1f} M tokens, "
         f"loss {report.loss_first:.3f} -> {report.loss_last:.3f} in {report.seconds:.0f} s -> {output}"

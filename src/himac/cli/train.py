@@ -16,6 +16,7 @@ from himac.config import Config, difference, dump_config, load_config
 from himac.envs.base import Benchmark
 from himac.errors import CheckpointError
 from himac.rollout.runtime import build_benchmark, build_runtime
+from himac.train.atomic import write_text
 
 RESUMABLE_CHANGES = ("train.iterations", "train.env_steps", "train.keep_checkpoints", "threads")
 
@@ -43,12 +44,14 @@ def _prepare(config: Config, run_dir: Path, resume: bool) -> None:
             raise CheckpointError(f"{run_dir} holds no run to resume (no config.yaml); start it without --resume")
         changed = difference(load_config(saved), config, RESUMABLE_CHANGES)
         if changed:
-            raise CheckpointError(f"{run_dir} was started with another configuration: {'; '.join(changed)}; use a new --run-dir")
+            raise CheckpointError(
+                f"{run_dir} was started with another configuration: {'; '.join(changed)}; use a new --run-dir"
+            )
     elif run_dir.exists() and any(run_dir.iterdir()):
         raise CheckpointError(f"{run_dir} is not empty; continue it with --resume or choose another --run-dir")
     run_dir.mkdir(parents=True, exist_ok=True)
-    _write(saved, dump_config(config))
-    _write(run_dir / "environment.json", json.dumps(_environment(), indent=2))
+    write_text(saved, dump_config(config))
+    write_text(run_dir / "environment.json", json.dumps(_environment(), indent=2))
 
 
 def _starting_model(config: Config, benchmark: Benchmark, run_dir: Path) -> str:
@@ -66,16 +69,15 @@ def _starting_model(config: Config, benchmark: Benchmark, run_dir: Path) -> str:
 def _reinforce(config: Config, benchmark: Benchmark, start: str, run_dir: Path) -> None:
     from himac.engines.local.loading import load_model
     from himac.train.checkpoint import load_latest
-    from himac.train.factory import frozen_copy, make_learner
+    from himac.train.factory import make_learner
     from himac.train.trainer import Trainer
 
     latest = load_latest(run_dir)
-    path = str(latest.path) if latest else start
+    path = str(latest.model_dir) if latest else start
     with build_runtime(config, path, config.train.max_live, benchmark) as runtime, progress_bar() as bar:
         reference = None
-        if config.train.learner.kl_coef > 0:
-            reference = load_model(start, config.model.dtype, config.model.device)[0] if latest else runtime.model
-            reference = frozen_copy(reference)
+        if latest and config.train.learner.kl_coef > 0:
+            reference = load_model(start, config.model.dtype, config.model.device)[0]
         learner = make_learner(runtime.model, config, reference)
         task = bar.add_task(config.algo.name, total=config.train.iterations, note="")
         board = _TensorBoard(run_dir)
@@ -90,7 +92,9 @@ def _reinforce(config: Config, benchmark: Benchmark, start: str, run_dir: Path) 
         trainer = Trainer(config, runtime, learner, run_dir, on_record=show)
         if latest is not None:
             trainer.restore(latest.state)
-            console.print(f"resumed {run_dir} at iteration {trainer.progress.iteration}, phase {trainer.progress.phase}")
+            console.print(
+                f"resumed {run_dir} at iteration {trainer.progress.iteration}, phase {trainer.progress.phase}"
+            )
         trainer.run()
         board.close()
 
@@ -120,9 +124,3 @@ def _environment() -> dict[str, Any]:
         "platform": platform.platform(),
         "packages": {name: metadata.version(name) for name in packages},
     }
-
-
-def _write(path: Path, text: str) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)

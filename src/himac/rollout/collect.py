@@ -88,7 +88,9 @@ class Collector:
                         value = None
                     case Generate() | GenerateMany():
                         many = isinstance(command, GenerateMany)
-                        self._submit(slot, command.requests if isinstance(command, GenerateMany) else (command,), many, requests)
+                        self._submit(
+                            slot, command.requests if isinstance(command, GenerateMany) else (command,), many, requests
+                        )
                         return False
                     case Reset() | Step():
                         self._act(slot, command, envs)

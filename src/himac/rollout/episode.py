@@ -159,7 +159,13 @@ def propose(
 
 
 def execute(
-    setting: Setting, agent: HierarchicalAgent, task: Task, proposal: Proposal, temperature: float, seed: int, env_seed: int
+    setting: Setting,
+    agent: HierarchicalAgent,
+    task: Task,
+    proposal: Proposal,
+    temperature: float,
+    seed: int,
+    env_seed: int,
 ) -> Generator[Command, Any, Episode]:
     """Carry out a blueprint with the executor, sub-goal by sub-goal (lines 6 and 12 of Algorithm 1)."""
     started = time.perf_counter()
@@ -299,4 +305,3 @@ def _reply(
 
 
 __all__ = ["Proposal", "Setting", "execute", "flat_episode", "propose"]
-

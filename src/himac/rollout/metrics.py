@@ -25,6 +25,8 @@ def group_metrics(groups: Sequence[Group]) -> dict[str, float]:
     }
     planned = [g for g in groups if len({id(e.plan) for e in g.episodes}) > 1]
     if planned:
-        shares = [len({e.blueprint.subgoals if e.blueprint else () for e in g.episodes}) / len(g.episodes) for g in planned]
+        shares = [
+            len({e.blueprint.subgoals if e.blueprint else () for e in g.episodes}) / len(g.episodes) for g in planned
+        ]
         metrics["distinct_blueprints"] = float(np.mean(shares))
     return metrics

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -25,13 +24,18 @@ ALGORITHMS: dict[str, tuple[str, Callable[[Any, Any], Algorithm]]] = {
 
 def make_learner(model: Any, config: Config, ref_model: Any = None, **changes: Any) -> Learner:
     """A learner with the settings of `train.learner`, some of them replaced."""
-    fields = config.train.learner.model_dump() | {"temperature": 1.0} | changes
+    fields = config.train.learner.model_dump() | {"temperature": _temperature(config), "seed": config.seed} | changes
     return Learner(model, LearnerConfig(**fields), ref_model=ref_model)
 
 
-def frozen_copy(model: Any) -> Any:
-    """The reference policy of the KL term."""
-    return copy.deepcopy(model).requires_grad_(False).eval()
+def _temperature(config: Config) -> float:
+    """The trainer scores tokens at the temperature they were sampled at, one for all roles."""
+    agent = config.agent
+    if agent.name == "flat":
+        return agent.flat.temperature
+    if agent.planner.temperature != agent.executor.temperature:
+        raise ConfigError("planner.temperature and executor.temperature must be equal: both are trained in one update")
+    return agent.executor.temperature
 
 
 def make_algorithm(config: Config, runtime: Runtime) -> Algorithm:

@@ -11,15 +11,16 @@ from typing import Any
 
 from himac.algos.base import Phase, PhaseContext
 from himac.config import Config
-from himac.evaluate import evaluate, summarise
+from himac.errors import TrainingError
+from himac.evaluate import evaluate, summarise, write_results
 from himac.rollout.collect import Usage
 from himac.rollout.metrics import group_metrics
 from himac.rollout.runtime import Runtime
 from himac.seeding import derive_seed
-from himac.train.checkpoint import MetricsLog, save_checkpoint
+from himac.train.checkpoint import MetricsLog, save_checkpoint, save_model
 from himac.train.factory import make_algorithm
 from himac.train.learner import Learner
-from himac.types import Episode, Group, Task
+from himac.types import Episode, Group, Row, Task
 
 
 @dataclass(slots=True)
@@ -67,7 +68,9 @@ class Trainer:
             self._evaluate(metrics, timings)
         saved = False
         while not self._finished():
-            at = PhaseContext(self.progress.iteration, derive_seed(self.config.seed, "iteration", self.progress.iteration))
+            at = PhaseContext(
+                self.progress.iteration, derive_seed(self.config.seed, "iteration", self.progress.iteration)
+            )
             tasks = draw_tasks(pool, algorithm.tasks_per_iteration, self.config.seed, at.iteration)
             name, phase = algorithm.phases[self.progress.phase]
             self._phase(at, name, phase, tasks, metrics, timings)
@@ -75,7 +78,7 @@ class Trainer:
             ended = self.progress.phase == len(algorithm.phases)
             if ended:
                 self.progress.iteration, self.progress.phase, self.progress.carry = at.iteration + 1, 0, None
-                if train.eval_every and self.progress.iteration % train.eval_every == 0 or self._finished():
+                if (train.eval_every and self.progress.iteration % train.eval_every == 0) or self._finished():
                     self._evaluate(metrics, timings)
             saved = train.checkpoint_phases if not ended else self.progress.iteration % train.checkpoint_every == 0
             if saved:
@@ -89,7 +92,8 @@ class Trainer:
         state = {"progress": _plain(self.progress), "learner": self.learner.state_dict()}
         name = f"step-{self.progress.iteration:06d}-{self.progress.phase}"
         keep = self.config.train.keep_checkpoints
-        save_checkpoint(self.run_dir, name, self.runtime.model, self.runtime.tokenizer, state, keep=keep)
+        runtime = self.runtime
+        save_checkpoint(self.run_dir, name, runtime.model, runtime.tokenizer, state, keep=keep)
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from the state of a checkpoint whose weights are already loaded."""
@@ -112,7 +116,7 @@ class Trainer:
         phase_seed = PhaseContext(at.iteration, derive_seed(at.seed, name))
         outcome = phase(phase_seed, tasks, self.progress.carry)
         rollout_s = time.perf_counter() - started
-        updated = self.learner.update(outcome.rows)
+        updated = self._update(outcome.rows)
         self.runtime.engine.load_weights(dict(self.runtime.model.state_dict()))
         used = self._usage()
         self.progress.carry = outcome.carry
@@ -146,13 +150,28 @@ class Trainer:
         )
         self.progress.timings += 1
 
+    def _update(self, rows: Sequence[Row]) -> dict[str, float]:
+        try:
+            return self.learner.update(rows)
+        except TrainingError as error:
+            folder = save_model(self.run_dir / "failed", self.runtime.model, self.runtime.tokenizer)
+            raise TrainingError(
+                f"{error} The weights at that point are in {folder}; the last checkpoint stands."
+            ) from error
+
     def _evaluate(self, metrics: MetricsLog, timings: MetricsLog) -> None:
         started = time.perf_counter()
         tasks = self.runtime.benchmark.tasks(self.config.env.eval_split)[: self.config.train.eval_tasks]
         episodes = evaluate(self.runtime, tasks, temperature=self.config.eval.temperature, seed=self.config.seed)
         head = {"kind": "eval", "iteration": self.progress.iteration, "phase": "eval", "tasks": len(tasks)}
         self._record(metrics, head | self._spent() | summarise(episodes))
-        timings.append({"iteration": self.progress.iteration, "phase": "eval", "total_s": time.perf_counter() - started})
+        folder = self.run_dir / "eval" / f"iteration-{self.progress.iteration:06d}"
+        folder.mkdir(parents=True, exist_ok=True)
+        split_hash = self.runtime.benchmark.split_hash(self.config.env.eval_split)
+        write_results(folder / "results.jsonl", episodes, split_hash)
+        timings.append(
+            {"iteration": self.progress.iteration, "phase": "eval", "total_s": time.perf_counter() - started}
+        )
         self.progress.timings += 1
 
     def _spent(self) -> dict[str, Any]:

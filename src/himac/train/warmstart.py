@@ -38,7 +38,9 @@ def warmstart_tasks(config: Config, benchmark: Benchmark) -> list[Task]:
     return tasks
 
 
-def warmstart(runtime: Runtime, progress: Callable[[int, int, dict[str, float]], None] | None = None) -> WarmstartReport:
+def warmstart(
+    runtime: Runtime, progress: Callable[[int, int, dict[str, float]], None] | None = None
+) -> WarmstartReport:
     """Train the runtime's model in place.
 
     Args:
@@ -47,7 +49,9 @@ def warmstart(runtime: Runtime, progress: Callable[[int, int, dict[str, float]],
     config, settings = runtime.config, runtime.config.warmstart
     started = time.perf_counter()
     tasks = warmstart_tasks(config, runtime.benchmark)
-    agents: list[AgentBase] = [AGENTS[n](runtime.tokenizer, runtime.benchmark.texts, config.agent) for n in settings.formats]
+    agents: list[AgentBase] = [
+        AGENTS[n](runtime.tokenizer, runtime.benchmark.texts, config.agent) for n in settings.formats
+    ]
     shown, won, rows = 0, 0, list[Row]()
     for demo in demonstrations(runtime.benchmark, tasks, settings.passes, derive_seed(config.seed, "demos")):
         shown += 1

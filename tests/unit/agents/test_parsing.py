@@ -1,9 +1,8 @@
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from himac.agents.parsing import SUB_DONE, Reply, format_blueprint, parse_blueprint, parse_reply
-
-import pytest
 
 near_misses = st.lists(
     st.sampled_from(["1.", "2)", "3:", "1", ".", "\n", " ", "take mug", "<sub_done>", "<action>", "</action>", "<think>",

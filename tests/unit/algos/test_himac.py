@@ -4,7 +4,6 @@ import re
 
 import numpy as np
 import pytest
-from support.toy import ByteTokenizer, ColourBenchmark, ScriptedEngine
 
 from himac.agents.flat import FlatAgent
 from himac.agents.hierarchical import HierarchicalAgent
@@ -17,6 +16,7 @@ from himac.envs.pool import EnvPool
 from himac.rollout.collect import Collector
 from himac.rollout.episode import Setting
 from himac.types import Role
+from support.toy import ByteTokenizer, ColourBenchmark, ScriptedEngine
 
 AT = PhaseContext(0, 7)
 TASKS = ColourBenchmark().tasks("train")[:3]

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from support.toy import ByteTokenizer, ColourBenchmark, ScriptedEngine
 
 from himac.agents.flat import FlatAgent
 from himac.agents.hierarchical import HierarchicalAgent
@@ -13,6 +12,7 @@ from himac.rollout.collect import Collector
 from himac.rollout.episode import Proposal, Setting, execute, flat_episode, propose
 from himac.rollout.rows import execution_rows, planner_rows
 from himac.types import Blueprint, Group, Role, StopReason, Task
+from support.toy import ByteTokenizer, ColourBenchmark, ScriptedEngine
 
 TASK = Task("red-blue", "red", {"colours": ["red", "blue"]})
 
@@ -166,7 +166,9 @@ def test_many_episodes_finish_in_order_whatever_order_the_engine_answers():
     with EnvPool(ColourBenchmark().make_env) as pool:
         collector = Collector(engine, pool, max_live=5)
         programs = [
-            execute(setting(cfg), hierarchical(cfg), t, given_plan(*(f"say {c}" for c in t.options["colours"])), 1.0, n, n)
+            execute(
+                setting(cfg), hierarchical(cfg), t, given_plan(*(f"say {c}" for c in t.options["colours"])), 1.0, n, n
+            )
             for n, t in enumerate(tasks)
         ]
         episodes = collector.run(programs)

@@ -246,8 +246,10 @@ def _here_first(trail: _Trail) -> list[str]:
 
 
 def _order(hints: Sequence[str], room: dict[str, int]) -> Iterator[str]:
+    """The named types first, then the others, those with the fewest receptacles before the rest."""
     kinds = [kind for kind in dict.fromkeys(hints) if kind in room]
-    for kind in (*kinds, *(kind for kind in room if kind not in kinds)):
+    others = sorted((kind for kind in room if kind not in kinds), key=lambda kind: room[kind])
+    for kind in (*kinds, *others):
         yield from (f"{kind} {number}" for number in range(1, room[kind] + 1))
 
 
