@@ -163,6 +163,7 @@ class WarmstartConfig(_Node):
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     warmup_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.02
     formats: tuple[Literal["hierarchical", "flat"], ...] = ("hierarchical",)
+    predict_context: bool = True
     keep_success_only: bool = True
 
 

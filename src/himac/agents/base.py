@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from abc import ABC, abstractmethod
+from typing import Any
 
 from himac.agents.chat import ChatFormat
-from himac.agents.parsing import Reply
 from himac.config import AgentConfig
 from himac.types import Demonstration, PromptTexts, Row
 
 
-class Agent(Protocol):
-    """Shared by the hierarchical and the flat agent."""
-
-    chat: ChatFormat
-
-    def demo_rows(self, demo: Demonstration) -> list[Row]:
-        """Training rows that imitate a demonstration in this agent's own format."""
-        ...
-
-
-class AgentBase:
+class AgentBase(ABC):
     """Holds the texts, the chat format and the limits."""
 
     def __init__(self, tokenizer: Any, texts: PromptTexts, config: AgentConfig) -> None:
@@ -29,5 +19,11 @@ class AgentBase:
         self.config = config
         self.chat = ChatFormat(tokenizer)
 
+    @abstractmethod
+    def demo_rows(self, demo: Demonstration, context: bool = False) -> list[Row]:
+        """Training rows that imitate a demonstration in this agent's own format.
 
-__all__ = ["Agent", "AgentBase", "Reply"]
+        Args:
+            context: Also predict prompts and observations.
+        """
+

@@ -25,7 +25,7 @@ class FlatAgent(AgentBase):
         """Total parser; an empty action is left to the environment to reject."""
         return clean_action(self.chat.decode_reply(token_ids))
 
-    def demo_rows(self, demo: Demonstration) -> list[Row]:
+    def demo_rows(self, demo: Demonstration, context: bool = False) -> list[Row]:
         """One row: the sub-goal becomes a thought before the first action that serves it."""
         recorder = SegmentRecorder(Role.FLAT, self.prompt(demo.instruction, demo.observation))
         pending: str | None = None
@@ -40,6 +40,6 @@ class FlatAgent(AgentBase):
                 if turn.train:
                     recorder.reply(ids)
                 else:
-                    recorder.given(ids)
+                    recorder.given(ids, mistake=True)
                 thought, pending = "", turn.observation
-        return [recorder.demo_row(demo.task.id)]
+        return [recorder.demo_row(demo.task.id, context)]

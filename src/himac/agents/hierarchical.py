@@ -46,11 +46,11 @@ class HierarchicalAgent(AgentBase):
             return reply
         return Reply(reply.action or "", False)
 
-    def demo_rows(self, demo: Demonstration) -> list[Row]:
+    def demo_rows(self, demo: Demonstration, context: bool = False) -> list[Row]:
         """One planner row and one executor row a segment."""
         planner = SegmentRecorder(Role.PLANNER, self.planner_prompt(demo.instruction, demo.observation))
         planner.reply(self.chat.encode_reply(format_blueprint(demo.blueprint)))
-        rows = [planner.demo_row(demo.task.id)]
+        rows = [planner.demo_row(demo.task.id, context)]
         for segment in demo.segments:
             prompt = self.executor_prompt(segment.subgoal, segment.start, demo.instruction)
             recorder = SegmentRecorder(Role.EXECUTOR, prompt, segment.subgoal)
@@ -59,10 +59,10 @@ class HierarchicalAgent(AgentBase):
                 if turn.train:
                     recorder.reply(ids)
                 else:
-                    recorder.given(ids)
+                    recorder.given(ids, mistake=True)
                 if number + 1 < len(segment.turns):
                     recorder.given(self.executor_turn(turn.observation, segment.subgoal))
-            rows.append(recorder.demo_row(demo.task.id))
+            rows.append(recorder.demo_row(demo.task.id, context))
         return rows
 
 

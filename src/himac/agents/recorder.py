@@ -18,14 +18,16 @@ class SegmentRecorder:
         self.token_ids: list[int] = list(prompt_ids)
         self._sampled: list[bool] = [False] * len(self.token_ids)
         self._logprobs: list[float] = [0.0] * len(self.token_ids)
+        self._mistake: list[bool] = [False] * len(self.token_ids)
         self._turns: list[Turn] = []
 
     def __len__(self) -> int:
         return len(self.token_ids)
 
-    def given(self, token_ids: Sequence[int]) -> None:
+    def given(self, token_ids: Sequence[int], mistake: bool = False) -> None:
         """Tokens the policy did not choose: observations, forced ends, mistakes shown in a demonstration."""
         self.token_ids.extend(token_ids)
+        self._mistake.extend([mistake] * len(token_ids))
         self._sampled.extend([False] * len(token_ids))
         self._logprobs.extend([0.0] * len(token_ids))
 
@@ -38,6 +40,7 @@ class SegmentRecorder:
         values = list(logprobs) if logprobs is not None else [0.0] * len(token_ids)
         self.token_ids.extend(token_ids)
         self._sampled.extend(flags)
+        self._mistake.extend([False] * len(token_ids))
         self._logprobs.extend(value if flag else 0.0 for value, flag in zip(values, flags, strict=True))
         return start, len(self.token_ids)
 
@@ -56,8 +59,15 @@ class SegmentRecorder:
             subgoal=self.subgoal,
         )
 
-    def demo_row(self, group_id: str) -> Row:
-        """The context as a supervised row: every token recorded as a reply is imitated."""
+    def demo_row(self, group_id: str, context: bool = False) -> Row:
+        """The segment as a supervised row: every reply is imitated, a shown mistake never.
+
+        Args:
+            context: Also predict prompts and observations. They repeat names of the replies and the other way round, which
+                teaches a model from scratch to copy.
+        """
         segment = self.segment()
         zeros = np.zeros(len(segment.token_ids), dtype=np.float32)
-        return Row(segment.token_ids, segment.sampled, zeros, zeros, self.role, group_id)
+        mask = ~np.asarray(self._mistake, dtype=np.bool_) if context else segment.sampled
+        mask[:1] = False
+        return Row(segment.token_ids, mask, zeros, zeros, self.role, group_id)

@@ -71,7 +71,7 @@ class PackedPlan:
         outputs = []
         # One split a tensor: its gradient is one concatenation, where slices would each fill a whole tensor with zeros.
         sizes = [count * length for _, count, length in self.runs]
-        parts = zip(*(x[0].split(sizes, dim=1) for x in (query, key, value)), strict=True)
+        parts = zip(*(torch.split(x[0], sizes, dim=1) for x in (query, key, value)), strict=True)
         for (_, count, length), run in zip(self.runs, parts, strict=True):
             q, k, v = (unflatten(x, 1, (count, length)).transpose(0, 1) for x in run)
             mask = None if window is None or window >= length else banded_mask(length, window, query.device)
