@@ -6,6 +6,7 @@ range are refused at the door with a sentence that names the key. The resolved t
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
@@ -88,6 +89,7 @@ class FlatConfig(_Node):
     """The flat ReAct-style policy: one context for the whole episode; `thoughts` lets it write a sub-goal down."""
 
     thoughts: bool = True
+    repeat_task: bool = False
     max_tokens: Positive = 48
     temperature: Annotated[float, Field(gt=0)] = 1.0
     max_repeats: NonNegative = 4
@@ -163,7 +165,7 @@ class WarmstartConfig(_Node):
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     warmup_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.02
     formats: tuple[Literal["hierarchical", "flat"], ...] = ("hierarchical",)
-    predict_context: bool = True
+    context_weight: Annotated[float, Field(ge=0)] = 0.2
     keep_success_only: bool = True
 
 
@@ -276,10 +278,8 @@ def _apply(tree: dict[str, Any], override: str) -> None:
     except yaml.YAMLError as error:
         raise ConfigError(f"the value of override '{override}' is not valid YAML; quote it") from error
     if isinstance(value, str):  # YAML reads 1e-4 as text
-        try:
+        with contextlib.suppress(ValueError):
             value = float(value)
-        except ValueError:
-            pass
     node = tree
     for part in parts[:-1]:
         child = node.setdefault(part, {})

@@ -34,7 +34,7 @@ class CheckpointError(HimacError):
     exit_code = 5
 
 
-class EnvironmentFailure(HimacError):
+class EnvironmentFailureError(HimacError):
     """An environment raised, died or did not answer in time; the episode ends as `env_error`."""
 
     exit_code = 6
@@ -50,3 +50,9 @@ class MissingDependencyError(HimacError):
     """An optional package is needed; the message names the extra that brings it."""
 
     exit_code = 8
+
+
+class InterruptedRunError(HimacError):
+    """The user pressed Ctrl-C."""
+
+    exit_code = 130

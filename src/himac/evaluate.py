@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
@@ -18,6 +17,7 @@ from himac.rollout.episode import Proposal, execute, flat_episode, propose
 from himac.rollout.program import Program
 from himac.rollout.runtime import Runtime
 from himac.seeding import derive_seed
+from himac.train.atomic import WriteGuard, write_text
 from himac.types import Episode, Task
 
 BlueprintSource = Literal["planner", "random", "none"]
@@ -38,7 +38,8 @@ def evaluate(
 
     Args:
         temperature: 0 is greedy planner and greedy executor.
-        blueprints: `random` takes well-formed blueprints that ignore the task, `none` a single sub-goal: the task itself.
+        blueprints: `random` takes well-formed blueprints that ignore the task, `none` a single sub-goal: the task
+            itself.
         planner: Another model that writes the blueprints (a control for planner studies).
         planner_temperature: Sampling temperature of the blueprints, by default the same as `temperature`.
 
@@ -138,11 +139,7 @@ def record(episode: Episode, split_hash: str) -> dict[str, Any]:
 
 
 def write_results(path: Path, episodes: Sequence[Episode], split_hash: str) -> None:
-    """Write `results.jsonl` atomically."""
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("w", encoding="utf-8") as stream:
-        for episode in episodes:
-            stream.write(json.dumps(record(episode, split_hash), ensure_ascii=False) + "\n")
-        stream.flush()
-        os.fsync(stream.fileno())
-    partial.replace(path)
+    """Write `results.jsonl` whole or not at all."""
+    with WriteGuard(f"results {path}"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, "\n".join(json.dumps(record(e, split_hash), ensure_ascii=False) for e in episodes))

@@ -180,7 +180,8 @@ class Row:
         input_ids: int32 [T].
         loss_mask: bool [T], true on the tokens that are trained; `loss_mask[0]` is false.
         old_logprobs: float32 [T], of the sampling policy; 0 where not trained.
-        advantages: float32 [T], one value a token (constant for trajectory-level methods).
+        advantages: float32 [T], one value a token (constant for trajectory-level methods); in supervised training the
+            token's weight.
         group_id: Comparison group, for logging and sequence-level aggregation.
     """
 

@@ -20,10 +20,9 @@ class AgentBase(ABC):
         self.chat = ChatFormat(tokenizer)
 
     @abstractmethod
-    def demo_rows(self, demo: Demonstration, context: bool = False) -> list[Row]:
+    def demo_rows(self, demo: Demonstration, context_weight: float = 0.0) -> list[Row]:
         """Training rows that imitate a demonstration in this agent's own format.
 
         Args:
-            context: Also predict prompts and observations.
+            context_weight: Weight of predicting prompts and observations, beside 1 for replies.
         """
-

@@ -11,8 +11,8 @@ from himac.types import Blueprint, Demonstration, DemoTurn, Role, Row
 class HierarchicalAgent(AgentBase):
     """Prompts and parsers of macro and micro policy.
 
-    The executor's context is its rules, the active sub-goal, the observation at the segment's start and the turns of this
-    segment: the "temporal attention mask" of Section 3.2.
+    The executor's context is its rules, the active sub-goal, the observation at the segment's start and the turns of
+    this segment: the "temporal attention mask" of Section 3.2.
     """
 
     def planner_prompt(self, instruction: str, observation: str) -> list[int]:
@@ -36,7 +36,7 @@ class HierarchicalAgent(AgentBase):
 
     def executor_turn(self, observation: str, subgoal: str) -> list[int]:
         """Token ids of the next observation inside a segment."""
-        reminder = f"\nGoal: {subgoal}" if self.config.executor.repeat_subgoal else ""
+        reminder = f"\nGoal: {short_form(subgoal)}" if self.config.executor.repeat_subgoal else ""
         return self.chat.follow(observation + reminder)
 
     def parse_reply(self, token_ids: tuple[int, ...]) -> Reply:
@@ -46,11 +46,11 @@ class HierarchicalAgent(AgentBase):
             return reply
         return Reply(reply.action or "", False)
 
-    def demo_rows(self, demo: Demonstration, context: bool = False) -> list[Row]:
+    def demo_rows(self, demo: Demonstration, context_weight: float = 0.0) -> list[Row]:
         """One planner row and one executor row a segment."""
         planner = SegmentRecorder(Role.PLANNER, self.planner_prompt(demo.instruction, demo.observation))
         planner.reply(self.chat.encode_reply(format_blueprint(demo.blueprint)))
-        rows = [planner.demo_row(demo.task.id, context)]
+        rows = [planner.demo_row(demo.task.id, context_weight)]
         for segment in demo.segments:
             prompt = self.executor_prompt(segment.subgoal, segment.start, demo.instruction)
             recorder = SegmentRecorder(Role.EXECUTOR, prompt, segment.subgoal)
@@ -62,8 +62,13 @@ class HierarchicalAgent(AgentBase):
                     recorder.given(ids, mistake=True)
                 if number + 1 < len(segment.turns):
                     recorder.given(self.executor_turn(turn.observation, segment.subgoal))
-            rows.append(recorder.demo_row(demo.task.id, context))
+            rows.append(recorder.demo_row(demo.task.id, context_weight))
         return rows
+
+
+def short_form(subgoal: str) -> str:
+    """The sub-goal without what stands in parentheses: what a reminder repeats."""
+    return subgoal.split(" (", 1)[0]
 
 
 def _spell(turn: DemoTurn) -> str:

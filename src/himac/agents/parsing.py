@@ -31,8 +31,8 @@ class Reply:
 def parse_blueprint(text: str, max_subgoals: int, finished: bool = True) -> Blueprint:
     """Read a numbered list of sub-goals.
 
-    Text before item 1 (reasoning) is ignored; text after the list is not. The result is malformed when the reply was cut off,
-    has no list, is numbered out of order, is longer than `max_subgoals`, or repeats a sub-goal in a row.
+    Text before item 1 (reasoning) is ignored; text after the list is not. The result is malformed when the reply was
+    cut off, has no list, is numbered out of order, is longer than `max_subgoals`, or repeats a sub-goal in a row.
     """
     if not finished:
         return Blueprint((), "cut off before its end")
@@ -63,8 +63,8 @@ def format_blueprint(subgoals: tuple[str, ...]) -> str:
 def parse_reply(text: str) -> Reply:
     """Read one reply of an executor: an action, `<sub_done>`, or an action followed by `<sub_done>`.
 
-    Reasoning in `<think>` tags is dropped; an action may stand in `<action>` tags, after `Action:` or `>`, or alone as the last line.
-    A reply with neither becomes the empty action, which environments reject.
+    Reasoning in `<think>` tags is dropped; an action may stand in `<action>` tags, after `Action:` or `>`, or alone as
+    the last line. A reply with neither becomes the empty action, which environments reject.
     """
     before, marker, _ = text.partition(SUB_DONE)
     sub_done = bool(marker)

@@ -1,4 +1,4 @@
-"""Builds one segment token by token: the only place where contexts are assembled, in rollout and from demonstrations."""
+"""Builds one segment token by token: the only place that assembles contexts, in rollout and from demonstrations."""
 
 from __future__ import annotations
 
@@ -59,15 +59,16 @@ class SegmentRecorder:
             subgoal=self.subgoal,
         )
 
-    def demo_row(self, group_id: str, context: bool = False) -> Row:
+    def demo_row(self, group_id: str, context_weight: float = 0.0) -> Row:
         """The segment as a supervised row: every reply is imitated, a shown mistake never.
 
         Args:
-            context: Also predict prompts and observations. They repeat names of the replies and the other way round, which
-                teaches a model from scratch to copy.
+            context_weight: Weight of predicting prompts and observations, beside 1 for replies. They repeat names of
+                the replies and the other way round, which teaches a model from scratch to copy.
         """
         segment = self.segment()
-        zeros = np.zeros(len(segment.token_ids), dtype=np.float32)
-        mask = ~np.asarray(self._mistake, dtype=np.bool_) if context else segment.sampled
-        mask[:1] = False
-        return Row(segment.token_ids, mask, zeros, zeros, self.role, group_id)
+        weights = np.where(segment.sampled, 1.0, context_weight).astype(np.float32)
+        weights[np.asarray(self._mistake, dtype=np.bool_)] = 0.0
+        weights[:1] = 0.0
+        logprobs = np.zeros(len(weights), dtype=np.float32)
+        return Row(segment.token_ids, weights > 0, logprobs, weights, self.role, group_id)

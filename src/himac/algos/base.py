@@ -1,4 +1,4 @@
-"""What an algorithm is: a few phases, each of which collects episodes and says which rows to train with which advantages.
+"""What an algorithm is: a few phases, each of which collects episodes and says which rows to train how.
 
 The trainer updates on the rows, hands the new weights to the generator and only then starts the next phase.
 """

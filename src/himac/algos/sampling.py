@@ -8,6 +8,7 @@ from himac.agents.flat import FlatAgent
 from himac.agents.hierarchical import HierarchicalAgent
 from himac.rollout.collect import Collector
 from himac.rollout.episode import Proposal, Setting, execute, flat_episode, propose
+from himac.rollout.program import Program
 from himac.seeding import derive_seed
 from himac.types import Episode, Task
 
@@ -44,7 +45,7 @@ class HierarchicalSampler:
         Greedy executions are deterministic, so equal blueprints of one task run once and share the result.
         """
         temperature = 0.0 if greedy else self.agent.config.executor.temperature
-        programs, places = [], dict[tuple[int, object], int]()
+        programs, places = list[Program](), dict[tuple[int, object], int]()
         for n, (task, candidates) in enumerate(zip(tasks, proposals, strict=True)):
             for m, proposal in enumerate(candidates):
                 key = (n, proposal.blueprint.subgoals if greedy else m)

@@ -6,15 +6,30 @@ import errno
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from himac import __version__
-from himac.errors import HimacError
+from himac.errors import HimacError, InterruptedRunError
+
+
+class _Commands(TyperGroup):
+    """Lets Ctrl-C end in one sentence like every other failure; typer itself would exit without a word."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            raise InterruptedRunError(
+                "interrupted; what was saved is intact, continue a training run with --resume"
+            ) from error
+
 
 app = typer.Typer(
     name="himac",
+    cls=_Commands,
     help="Train long-horizon language-model agents with HiMAC: a planner and an executor in one model.",
     no_args_is_help=True,
     add_completion=False,
@@ -138,17 +153,17 @@ def main() -> None:
     except HimacError as error:
         _fail(str(error), error.exit_code)
     except KeyboardInterrupt:
-        _fail("interrupted; the run directory is intact, continue with --resume", 130)
+        _fail("interrupted", 130)
     except OSError as error:
-        if error.errno == errno.ENOSPC:
-            _fail(
-                f"the disk is full ({error.filename or 'while writing'}); free some space, then continue with --resume",
-                5,
-            )
         if error.errno == errno.EPIPE:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(1)
-        raise
+        place = f" ({error.filename})" if error.filename else ""
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            _fail(f"the disk is full{place}; free some space, then continue with --resume", 5)
+        if error.errno is None:
+            raise
+        _fail(f"{os.strerror(error.errno)}{place}; make the path readable and writable and run the command again", 5)
 
 
 def _fail(message: str, code: int) -> None:

@@ -13,6 +13,7 @@ from himac.config import load_config
 from himac.errors import ConfigError
 from himac.evaluate import BlueprintSource, evaluate, summarise, write_results
 from himac.rollout.runtime import build_benchmark, build_runtime
+from himac.train.atomic import WriteGuard, write_text
 from himac.types import Episode
 
 SOURCES = ("planner", "random", "none")
@@ -78,9 +79,9 @@ def evaluate_command(
         "blueprints": blueprints if planner_model is None else f"planner {planner_model}",
         "model": str(model or config.model.path),
     }
-    output.mkdir(parents=True, exist_ok=True)
     write_results(output / "results.jsonl", episodes, split_hash)
-    (output / "summary.json").write_text(json.dumps(summary, indent=2), encoding="utf-8")
+    with WriteGuard(f"summary {output / 'summary.json'}"):
+        write_text(output / "summary.json", json.dumps(summary, indent=2))
     for key in sorted(key for key in summary if key.startswith("success/")):
         console.print(f"{key.removeprefix('success/'):40s} {percent(summary[key])}")
     console.print(f"{'all':40s} {percent(summary['success'])}  ({len(tasks)} tasks, split {split} {split_hash[:12]})")

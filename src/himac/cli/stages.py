@@ -33,11 +33,13 @@ def warmstart_command(config_path: Path, output: Path, overrides: Sequence[str],
 def make_model(config: Config, benchmark: Benchmark, output: Path) -> None:
     """Initialise a model whose tokenizer is trained on demonstrations of the training split."""
     from himac.engines.local.init_model import init_model
+    from himac.train.atomic import WriteGuard
 
     tasks = benchmark.tasks(config.env.train_split)[: config.init.tokenizer_games]
     demos = demonstrations(benchmark, tasks, 1, derive_seed(config.seed, "tokenizer"))
     shape = config.init.model_dump(exclude={"tokenizer_games"})
-    parameters = init_model(output, _texts(benchmark, demos), seed=config.seed, **shape)
+    with WriteGuard(f"model {output}"):
+        parameters = init_model(output, _texts(benchmark, demos), seed=config.seed, **shape)
     console.print(f"model: {parameters / 1e6:.2f} M parameters -> {output}")
 
 

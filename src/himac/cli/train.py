@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import shutil
 import sys
 from collections.abc import Sequence
 from importlib import metadata
@@ -19,6 +20,7 @@ from himac.rollout.runtime import build_benchmark, build_runtime
 from himac.train.atomic import write_text
 
 RESUMABLE_CHANGES = ("train.iterations", "train.env_steps", "train.keep_checkpoints", "threads")
+_DESCRIPTION = ("config.yaml", "environment.json")
 
 
 def train_command(
@@ -47,11 +49,18 @@ def _prepare(config: Config, run_dir: Path, resume: bool) -> None:
             raise CheckpointError(
                 f"{run_dir} was started with another configuration: {'; '.join(changed)}; use a new --run-dir"
             )
-    elif run_dir.exists() and any(run_dir.iterdir()):
+    elif run_dir.exists() and not _unstarted(run_dir):
         raise CheckpointError(f"{run_dir} is not empty; continue it with --resume or choose another --run-dir")
     run_dir.mkdir(parents=True, exist_ok=True)
     write_text(saved, dump_config(config))
     write_text(run_dir / "environment.json", json.dumps(_environment(), indent=2))
+
+
+def _unstarted(run_dir: Path) -> bool:
+    """Whether the directory is empty, or a command that failed at once left nothing but its configuration there."""
+    return run_dir.is_dir() and all(
+        path.name in (*_DESCRIPTION, f".tmp-{_DESCRIPTION[0]}") for path in run_dir.iterdir()
+    )
 
 
 def _starting_model(config: Config, benchmark: Benchmark, run_dir: Path) -> str:
@@ -60,6 +69,8 @@ def _starting_model(config: Config, benchmark: Benchmark, run_dir: Path) -> str:
         return config.model.path
     made, warmed = run_dir / "init", run_dir / "warmstart"
     if not made.exists():
+        for leftover in run_dir.glob(f".{made.name}-*"):  # of a run that was killed while it wrote the model
+            shutil.rmtree(leftover)
         make_model(config, benchmark, made)
     if not warmed.exists():
         warm_model(config, benchmark, str(made), warmed)
@@ -100,20 +111,24 @@ def _reinforce(config: Config, benchmark: Benchmark, start: str, run_dir: Path) 
 
 
 class _TensorBoard:
-    """Scalars of `metrics.jsonl` for TensorBoard."""
+    """Scalars of `metrics.jsonl` for TensorBoard; the files appear with the first record."""
 
     def __init__(self, run_dir: Path) -> None:
-        from torch.utils.tensorboard import SummaryWriter
-
-        self._writer = SummaryWriter(str(run_dir / "tensorboard"))  # type: ignore[no-untyped-call]
+        self._folder = run_dir / "tensorboard"
+        self._writer: Any = None
 
     def add(self, entry: dict[str, Any]) -> None:
+        if self._writer is None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._writer = SummaryWriter(str(self._folder))
         for key, value in entry.items():
             if isinstance(value, float):
-                self._writer.add_scalar(f"{entry['phase']}/{key}", value, entry["env_steps"])  # type: ignore[no-untyped-call]
+                self._writer.add_scalar(f"{entry['phase']}/{key}", value, entry["env_steps"])
 
     def close(self) -> None:
-        self._writer.close()  # type: ignore[no-untyped-call]
+        if self._writer is not None:
+            self._writer.close()
 
 
 def _environment() -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """What the rest of the system expects of an environment and of a benchmark.
 
-An environment is a Gymnasium environment with text observations and text actions. `info` carries, after `reset` and `step`:
+An environment is a Gymnasium environment with text observations and text actions. After `reset` and `step`, `info`
+carries:
 
     instruction           str   the task in words (reset)
     won                   bool  the task is solved
@@ -63,7 +64,7 @@ class Benchmark(Protocol):
 
 
 def demonstrations(benchmark: Benchmark, tasks: Sequence[Task], passes: int, seed: int) -> Iterator[Demonstration]:
-    """Demonstrate every task `passes` times, each with its own random stream."""
-    for number in range(passes):
-        for task in tasks:
+    """Demonstrate every task `passes` times in a row (its parsed form stays at hand), each time by its own stream."""
+    for task in tasks:
+        for number in range(passes):
             yield benchmark.demonstrate(task, random.Random(f"{seed}/{number}/{task.id}"))

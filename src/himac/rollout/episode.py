@@ -264,7 +264,7 @@ def flat_episode(
         if world.stop is None:
             if not completion.finished:
                 recorder.given(agent.chat.end_ids)
-            recorder.given(agent.turn(world.observation))
+            recorder.given(agent.turn(world.observation, world.instruction))
     yield Release(session)
     return Episode(
         task=task,

@@ -13,8 +13,8 @@ def group_metrics(groups: Sequence[Group]) -> dict[str, float]:
     """Fractions over groups.
 
     Returns:
-        `degenerate_fraction` (all returns of a group equal: no gradient), `distinct_blueprints` (distinct / sampled) and
-        `return_spread` (mean standard deviation inside groups).
+        `degenerate_fraction` (all returns of a group equal: no gradient), `distinct_blueprints` (distinct / sampled)
+        and `return_spread` (mean standard deviation inside groups).
     """
     if not groups:
         return {}

@@ -1,4 +1,4 @@
-"""Episodes are generators: they yield commands and receive the answers. The scheduler in `collect` runs many at once."""
+"""Episodes are generators that yield commands and receive the answers; `collect` runs many at once."""
 
 from __future__ import annotations
 

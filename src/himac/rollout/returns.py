@@ -10,8 +10,8 @@ def episode_return(
 ) -> float:
     """Return R of an episode.
 
-    A success keeps its rewards. Every failure, whatever its stop reason, gets the same floor: the penalty, plus the worst
-    reward a step can have for every step that was not taken. So no way of stopping early returns more than the
+    A success keeps its rewards. Every failure, whatever its stop reason, gets the same floor: the penalty, plus the
+    worst reward a step can have for every step that was not taken. So no way of stopping early returns more than the
     same episode played on to the step limit without success: quitting never pays.
 
     Args:

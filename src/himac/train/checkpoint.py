@@ -28,6 +28,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from himac.engines.local.loading import quiet
 from himac.errors import CheckpointError
 from himac.train.atomic import WriteGuard, clean, publish, write_text
 from himac.train.metrics_log import MetricsLog
@@ -96,9 +97,7 @@ def save_checkpoint(
     target = root / step_name
 
     def fill(folder: Path) -> None:
-        model.save_pretrained(folder)
-        if tokenizer is not None:
-            tokenizer.save_pretrained(folder)
+        _save_weights(folder, model, tokenizer)
         torch.save(content, folder / "state.pt")
         _write_manifest(folder)
 
@@ -107,7 +106,7 @@ def save_checkpoint(
         clean(root)
         clean(run)
         if reference is not None and not (run / "reference").exists():
-            publish(run / "reference", reference.save_pretrained)
+            publish(run / "reference", lambda folder: _save_weights(folder, reference))
         publish(target, fill)
         write_text(root / "latest", step_name)
     _prune(root, step_name, keep)
@@ -153,9 +152,7 @@ def save_model(
     target = Path(path)
 
     def fill(folder: Path) -> None:
-        model.save_pretrained(folder)
-        if tokenizer is not None:
-            tokenizer.save_pretrained(folder)
+        _save_weights(folder, model, tokenizer)
         for name, text in (files or {}).items():
             (folder / name).write_text(text, encoding="utf-8")
 
@@ -185,6 +182,13 @@ def set_rng_state(state: dict[str, Any]) -> None:
     torch.set_rng_state(state["torch"].cpu())
     if torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all([one.cpu() for one in state["cuda"]])
+
+
+def _save_weights(folder: Path, model: Any, tokenizer: Any | None = None) -> None:
+    with quiet():
+        model.save_pretrained(folder)
+    if tokenizer is not None:
+        tokenizer.save_pretrained(folder)
 
 
 def _prune(root: Path, newest: str, keep: int) -> None:

@@ -138,19 +138,20 @@ class Learner:
         return self._finish(metrics, started)
 
     def supervised(self, rows: Sequence[Row]) -> dict[str, float]:
-        """One step on the cross-entropy of the loss-mask tokens, averaged over them; advantages are ignored."""
+        """One step on the cross-entropy of the loss-mask tokens: their mean, weighted by the rows' advantages."""
         started = time.perf_counter()
         check_rows(rows, supervised=True)
         trained = [row for row in rows if row.loss_mask.any()]
         tokens = sum(int(row.loss_mask.sum()) for row in trained)
+        total = sum(float(row.advantages[row.loss_mask].sum()) for row in trained)
         meter = _Meter()
 
         def loss(batch: MicroBatch) -> Tensor:
             scores = score_tokens(self.model, batch, entropy="none")
             meter.add("accuracy", scores.best_M)
-            return -scores.logprob_M.sum() / tokens
+            return -(batch.advantage_M * scores.logprob_M).sum() / total
 
-        if tokens:
+        if total > 0:
             self._step(trained, loss, meter)
         metrics = meter.result() | {"rows": float(len(rows)), "trained_tokens": float(tokens)}
         return self._finish(metrics, started)

@@ -161,12 +161,11 @@ class Trainer:
 
     def _evaluate(self, metrics: MetricsLog, timings: MetricsLog) -> None:
         started = time.perf_counter()
-        tasks = self.runtime.benchmark.tasks(self.config.env.eval_split)[: self.config.train.eval_tasks]
+        tasks = sample_tasks(self.runtime.benchmark.tasks(self.config.env.eval_split), self.config.train.eval_tasks)
         episodes = evaluate(self.runtime, tasks, temperature=self.config.eval.temperature, seed=self.config.seed)
         head = {"kind": "eval", "iteration": self.progress.iteration, "phase": "eval", "tasks": len(tasks)}
         self._record(metrics, head | self._spent() | summarise(episodes))
         folder = self.run_dir / "eval" / f"iteration-{self.progress.iteration:06d}"
-        folder.mkdir(parents=True, exist_ok=True)
         split_hash = self.runtime.benchmark.split_hash(self.config.env.eval_split)
         write_results(folder / "results.jsonl", episodes, split_hash)
         timings.append(
@@ -185,6 +184,14 @@ class Trainer:
         self.progress.records += 1
         if self.on_record is not None:
             self.on_record(entry)
+
+
+def sample_tasks(tasks: Sequence[Task], count: int | None) -> list[Task]:
+    """A fixed sample of a split (the same in every run), in the split's order; all of it when `count` is `None`."""
+    if count is None or count >= len(tasks):
+        return list(tasks)
+    chosen = set(random.Random(0).sample(range(len(tasks)), count))
+    return [task for n, task in enumerate(tasks) if n in chosen]
 
 
 def draw_tasks(pool: Sequence[Task], count: int, seed: int, iteration: int) -> list[Task]:

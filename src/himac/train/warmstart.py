@@ -57,7 +57,7 @@ def warmstart(
         shown += 1
         won += demo.success
         if demo.success or not settings.keep_success_only:
-            rows.extend(row for agent in agents for row in agent.demo_rows(demo, settings.predict_context))
+            rows.extend(row for agent in agents for row in agent.demo_rows(demo, settings.context_weight))
     rows = [row for row in rows if len(row.input_ids) <= runtime.setting.max_context]
     if not rows:
         raise DataError("the demonstrator solved none of the training tasks; check env.kwargs and env.train_split")

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -5,10 +7,14 @@ from hypothesis import strategies as st
 from himac.agents.parsing import SUB_DONE, Reply, format_blueprint, parse_blueprint, parse_reply
 
 near_misses = st.lists(
-    st.sampled_from(["1.", "2)", "3:", "1", ".", "\n", " ", "take mug", "<sub_done>", "<action>", "</action>", "<think>",
-                     "</think>", "Action:", ">", "\x00", "é", "999999999999999999999", "-1.", "<sub_", "done>"]),
+    st.sampled_from(
+        [
+            *("1.", "2)", "3:", "1", ".", "\n", " ", "take mug", "<sub_done>", "<action>", "</action>", "<think>"),
+            *("</think>", "Action:", ">", "\x00", "é", "999999999999999999999", "-1.", "<sub_", "done>"),
+        ]
+    ),
     max_size=30,
-).map("".join)  # fmt: skip
+).map("".join)
 
 
 @given(st.binary(max_size=200), st.booleans())
@@ -31,7 +37,7 @@ def test_near_misses_give_a_result(text):
 goal = st.from_regex(r"[a-z][a-z ,()]{0,20}[a-z)]", fullmatch=True).map(lambda s: " ".join(s.split()))
 
 
-@given(st.lists(goal, min_size=1, max_size=6).filter(lambda g: all(a != b for a, b in zip(g, g[1:], strict=False))))
+@given(st.lists(goal, min_size=1, max_size=6).filter(lambda g: all(a != b for a, b in pairwise(g))))
 def test_format_and_parse_are_inverse(goals):
     assert parse_blueprint(format_blueprint(tuple(goals)), 6).subgoals == tuple(goals)
 

@@ -119,7 +119,7 @@ def test_padding_a_plan_never_pays():
 
 
 def test_a_reply_cut_by_the_length_cap_is_closed_by_a_forced_token():
-    episode, engine = play(["goldgoldgold", "red<sub_done>"], given_plan("say red"), cut=("goldgoldgold",))
+    episode, _ = play(["goldgoldgold", "red<sub_done>"], given_plan("say red"), cut=("goldgoldgold",))
     segment = episode.segments[0]
     end = segment.turns[0].end
     assert segment.token_ids[end] == 0

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import random
+import re
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -26,12 +28,10 @@ _BUILTIN_NAMES = "builtin:small, builtin:medium or builtin:large"
 _OFFICIAL_SPLITS = ("train", "valid_train", "valid_seen", "valid_unseen")
 _PACKED = (".jsonl.xz", ".jsonl")
 _TREE = "json_2.1.1"
+_VARIABLE = re.compile(r"\$\{?(\w+)\}?")
 
-_COMPACT_TEXTS = PromptTexts(
-    planner="List the sub-goals that solve the household task, one a line.",
-    executor="Do the sub-goal with one household command a turn.",
-    flat="Solve the household task with one command a turn.",
-)
+# A small model is trained for the task and needs no rules; each prompt's form says which role is asked for.
+_COMPACT_TEXTS = PromptTexts(planner="", executor="", flat="")
 _COMMANDS = """Commands:
   look: look around your current location
   inventory: check what you carry
@@ -94,8 +94,10 @@ class AlfworldBenchmark:
     ) -> None:
         if view not in ("compact", "full"):
             raise ConfigError(f"alfworld has no view {view!r}; choose compact or full")
+        if not isinstance(data, str) or not data:
+            raise ConfigError(f"alfworld data is {data!r}; give a folder or one of {_BUILTIN_NAMES}")
         for key, value in (("noise", noise), ("hint_noise", hint_noise)):
-            if not 0.0 <= value <= 1.0:
+            if not isinstance(value, int | float) or not 0.0 <= value <= 1.0:
                 raise ConfigError(f"alfworld {key} is {value}; choose a probability from 0 to 1")
         self.view: View = view
         self.noise = noise
@@ -195,10 +197,17 @@ def _find_splits(data: str) -> dict[str, tuple[str, str]]:
                 f"there are no built-in games {data!r}; choose one of {', '.join('builtin:' + s for s in SIZES)}"
             )
         return {split: (str(BUILTIN_DIR), f"{split}-{size}") for split in ("train", "valid")}
-    root = Path(data).expanduser()
+    expanded = os.path.expandvars(data)
+    unset = _VARIABLE.search(expanded)
+    if unset:
+        raise DataError(
+            f"the data folder '{data}' names the variable {unset[1]}, which is not set; "
+            f"set it to the folder of the official games, or set env.kwargs.data to it or to one of {_BUILTIN_NAMES}."
+        )
+    root = Path(expanded).expanduser()
     if not root.exists():
         raise DataError(
-            f"no ALFWorld data at {data}; give the folder of the official games or one of {', '.join(SIZES)}"
+            f"no ALFWorld data at {expanded}; give the folder of the official games or one of {_BUILTIN_NAMES}"
         )
     if root.is_file():
         split = root.name.split(".", 1)[0]
@@ -208,7 +217,7 @@ def _find_splits(data: str) -> dict[str, tuple[str, str]]:
     found = packed | {split for split in _OFFICIAL_SPLITS if (tree / split).is_dir()}
     if not found:
         raise DataError(
-            f"{data} holds no split; expected folders or .jsonl.xz files named {', '.join(_OFFICIAL_SPLITS)}"
+            f"{root} holds no split; expected folders or .jsonl.xz files named {', '.join(_OFFICIAL_SPLITS)}"
         )
     order = [split for split in _OFFICIAL_SPLITS if split in found] + sorted(found - set(_OFFICIAL_SPLITS))
     return {split: (str(root), split) for split in order}

@@ -13,7 +13,7 @@ from himac.envs.alfworld.games import Game
 from himac.envs.alfworld.problem import Action, World
 from himac.envs.alfworld.state import State
 from himac.envs.alfworld.text import NOTHING_HAPPENS
-from himac.errors import ConfigError, EnvironmentFailure
+from himac.errors import ConfigError, EnvironmentFailureError
 
 _MAX_OBSERVATION = 16384
 _MAX_ACTION = 1024
@@ -47,14 +47,14 @@ class AlfworldEnv(gymnasium.Env[str, str]):
     def game(self) -> Game:
         """The game being played."""
         if self._game is None:
-            raise EnvironmentFailure("no ALFWorld game is being played; call reset first.")
+            raise EnvironmentFailureError("no ALFWorld game is being played; call reset first.")
         return self._game
 
     @property
     def state(self) -> State:
         """The state of the running game, for experts and views; do not change it."""
         if self._state is None:
-            raise EnvironmentFailure("no ALFWorld game is being played; call reset first.")
+            raise EnvironmentFailureError("no ALFWorld game is being played; call reset first.")
         return self._state
 
     @property

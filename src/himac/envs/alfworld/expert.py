@@ -38,6 +38,9 @@ _TRANSFORMED = re.compile(r"^You (clean|heat|cool) the (\w+ \d+) using the (\w+ 
 _MOVED = re.compile(r"^You move the (\w+ \d+) to the (\w+ \d+)\.")
 _TURNED_ON = re.compile(r"^You turn on the (\w+ \d+)\.")
 
+_STUBBORN = 0.4
+"""Probability that a rejected mistake is repeated, as an imperfect policy does."""
+
 _ABSENT = ("apple", "book", "candle", "cellphone", "cup", "fork", "keychain", "knife", "mug", "pen", "pillow", "vase")
 _APPLIANCES = {"clean": "sinkbasin", "heat": "microwave", "cool": "fridge"}
 
@@ -289,7 +292,7 @@ def demonstrate(
             if action is None:
                 turns.append(DemoTurn(None, "", sub_done=True))
                 break
-            mistake = _mistake(action, trail, overview, info, rng) if noise and rng.random() < noise else None
+            mistake = _next_mistake(action, subgoal, trail, turns, overview, info, rng, noise)
             feedback, _, terminated, _, info = env.step(mistake or action)
             last = apply_view(view, feedback)
             turns.append(DemoTurn(mistake or action, last, train=mistake is None))
@@ -304,8 +307,26 @@ def demonstrate(
     return Demonstration(task, instruction, first, tuple(segments), won)
 
 
+def _next_mistake(
+    action: str,
+    subgoal: str,
+    trail: Sequence[tuple[str, str]],
+    turns: Sequence[DemoTurn],
+    overview: str,
+    info: dict[str, Any],
+    rng: random.Random,
+    noise: float,
+) -> str | None:
+    """A mistake to show in place of `action`, sometimes the one just rejected once more, mostly none."""
+    if not noise:
+        return None
+    if turns and not turns[-1].train and turns[-1].observation == NOTHING_HAPPENS and rng.random() < _STUBBORN:
+        return None if turns[-1].action == action else turns[-1].action
+    return _mistake(action, subgoal, trail, overview, info, rng) if rng.random() < noise else None
+
+
 def _mistake(
-    action: str, trail: Sequence[tuple[str, str]], overview: str, info: dict[str, Any], rng: random.Random
+    action: str, subgoal: str, trail: Sequence[tuple[str, str]], overview: str, info: dict[str, Any], rng: random.Random
 ) -> str | None:
     """A command that is rejected or leads nowhere, in place of `action`; `None` when the draw is not such a one."""
     admissible: list[str] = info["admissible_commands"]
@@ -314,7 +335,9 @@ def _mistake(
     kind = rng.choice(sorted(room)) if room else "drawer"
     place = visited[-1] if visited else f"{kind} 1"
     words = action.split()
+    wanted = subgoal.split(" (")[0].split()[-1]
     wrong = {
+        "hope": f"take {wanted} {rng.randint(1, 3)} from {place}",
         "number": re.sub(r"\d+", lambda m: str(int(m[0]) + rng.randint(1, 4)), action, count=1),
         "absent": f"take {rng.choice(_ABSENT)} {rng.randint(1, 2)} from {place}",
         "typo": " ".join(words[:-1] if rng.random() < 0.5 else [w for i, w in enumerate(words) if i != 1]),
@@ -325,5 +348,5 @@ def _mistake(
     if rng.random() < 0.3:
         detour = rng.choice(detours)
         return detour if detour in admissible and detour != action else None
-    candidate = wrong[rng.choice(sorted(wrong))]
+    candidate = wrong["hope" if rng.random() < 0.4 else rng.choice(sorted(wrong))]
     return None if candidate in admissible or candidate == action else candidate

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from himac.envs.alfworld import AlfworldEnv
-from himac.errors import ConfigError, EnvironmentFailure
+from himac.errors import ConfigError, EnvironmentFailureError
 from support.alfworld_problems import game
 
 GAMES = [game(number=number) for number in range(3)]
@@ -104,7 +104,7 @@ def test_options_that_name_no_game_are_refused(options: dict[str, Any]) -> None:
 def test_misuse_is_explained() -> None:
     with pytest.raises(ConfigError, match="at least one game"):
         AlfworldEnv([])
-    with pytest.raises(EnvironmentFailure, match="call reset first"):
+    with pytest.raises(EnvironmentFailureError, match="call reset first"):
         AlfworldEnv(GAMES).step("look")
 
 

@@ -88,8 +88,8 @@ def test_plan(instruction: str, expected: tuple[str, ...]) -> None:
         ("take apple (look in fridge)", ROOM, [("go to fridge 1", "fridge 1: closed")], "open fridge 1"),
         # The receptacle stands where the agent is: examined instead.
         ("take apple (look in fridge)", ROOM, [("go to fridge 1", "Nothing happens.")], "examine fridge 1"),
-        # Listed types first, then the others in the order of the room.
-        ("take apple (look in fridge)", ROOM, [("go to fridge 1", "fridge 1: egg 1")], "go to cabinet 1"),
+        # Listed types first, then the others, those with the fewest receptacles first.
+        ("take apple (look in fridge)", ROOM, [("go to fridge 1", "fridge 1: egg 1")], "go to countertop 1"),
         ("take apple (look in fridge)", ROOM, [("go to fridge 1", "fridge 1: apple 2")], "take apple 2 from fridge 1"),
         # Seen at once in the start observation.
         ("take apple (look in fridge)", f"{ROOM}\ncabinet 2: apple 1", [], "take apple 1 from cabinet 2"),

@@ -1,0 +1,5 @@
+"""`python -m himac`."""
+
+from himac.cli import main
+
+main()

@@ -1,0 +1,70 @@
+"""A tiny model, a short warm start and reinforcement learning on the colour benchmark, all in this process."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from himac.agents.parsing import format_blueprint
+from himac.config import Config, parse_config
+from himac.engines.local.init_model import init_model
+from himac.rollout.runtime import Runtime, build_runtime
+from himac.train.factory import make_learner
+from himac.train.trainer import Trainer
+from himac.train.warmstart import warmstart
+from support.toy import ColourBenchmark
+
+ALGORITHMS: dict[str, dict[str, Any]] = {
+    "himac": {"name": "himac", "tasks": 12, "plans": 6, "executions": 4},
+    "grpo": {"name": "grpo", "tasks": 12, "samples": 4},
+}
+AGENTS = {"himac": "hierarchical", "grpo": "flat"}
+
+
+def toy_config(algorithm: str, seed: int = 0, **train: Any) -> Config:
+    """A run of `algorithm` on the colours."""
+    agent = AGENTS[algorithm]
+    return parse_config(
+        {
+            "seed": seed,
+            "env": {"name": "colours", "step_limit": 6},
+            "agent": {
+                "name": agent,
+                "max_context": 160,
+                "planner": {"max_subgoals": 4, "max_tokens": 24},
+                "executor": {"step_limit": 3, "max_tokens": 8},
+                "flat": {"max_tokens": 12, "thoughts": False},
+            },
+            "algo": ALGORITHMS[algorithm],
+            "warmstart": {"passes": 12, "batch_tokens": 400, "lr": 0.03, "formats": [agent]},
+            "train": {"eval_every": 0, "checkpoint_every": 1000} | train,
+        }
+    )
+
+
+def make_toy_model(path: Path, seed: int = 0) -> Path:
+    """An untrained model with a tokenizer for the benchmark's few words."""
+    benchmark = ColourBenchmark()
+    demos = [benchmark.demonstrate(task, random.Random(0)) for task in benchmark.tasks("train")]
+    texts = [f"{demo.observation}\nTask: {demo.instruction}\n{format_blueprint(demo.blueprint)}" for demo in demos]
+    texts += ["Plan. Act. Goal: say you said red green blue gold Nothing happens."] * 4
+    init_model(path, texts, vocab_size=420, hidden_size=64, layers=2, heads=4, kv_heads=2, max_position=256, seed=seed)
+    return path
+
+
+def learn(config: Config, model: Path, run_dir: Path, warm: bool = True) -> list[dict[str, Any]]:
+    """Warm start and train; the records of `metrics.jsonl`."""
+    torch.set_num_threads(1)
+    with build_runtime(config, str(model), 64, ColourBenchmark()) as runtime:
+        if warm:
+            warmstart(runtime)
+        train(runtime, run_dir)
+    return [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def train(runtime: Runtime, run_dir: Path) -> None:
+    Trainer(runtime.config, runtime, make_learner(runtime.model, runtime.config), run_dir).run()

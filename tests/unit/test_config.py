@@ -1,0 +1,141 @@
+"""The configuration tree: overrides, refusals and differences."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from himac.config import (
+    Config,
+    GrpoConfig,
+    HimacConfig,
+    difference,
+    dump_config,
+    load_config,
+    parse_config,
+    save_config,
+)
+from himac.errors import ConfigError
+
+
+def test_defaults_without_a_file() -> None:
+    assert load_config() == Config()
+    assert isinstance(Config().algo, HimacConfig)
+
+
+def test_saved_and_loaded_again(tmp_path: Path) -> None:
+    config = load_config(None, ["algo={name: grpo, samples: 3}", "train.learner.lr=3e-5", "env.kwargs.noise=0.2"])
+    save_config(config, tmp_path / "c.yaml")
+    assert load_config(tmp_path / "c.yaml") == config
+    assert yaml.safe_load(dump_config(config))["algo"] == {
+        "name": "grpo",
+        "tasks": 16,
+        "samples": 3,
+        "std": "population",
+    }
+
+
+@pytest.mark.parametrize(
+    ("override", "path", "value"),
+    [
+        ("seed=7", "seed", 7),
+        ("train.learner.lr=1e-4", "train.learner.lr", 1e-4),
+        ("train.learner.lr=.5", "train.learner.lr", 0.5),
+        ("train.env_steps=null", "train.env_steps", None),
+        ("agent.executor.sub_done=false", "agent.executor.sub_done", False),
+        ("agent.executor.failure_keywords=[a, b]", "agent.executor.failure_keywords", ("a", "b")),
+        ("model.path=runs/a=b", "model.path", "runs/a=b"),
+        ("model.path=", "model.path", ""),
+        ("train={iterations: 4}", "train.iterations", 4),
+    ],
+)
+def test_overrides(override: str, path: str, value: object) -> None:
+    node: object = load_config(None, [override])
+    for part in path.split("."):
+        node = getattr(node, part)
+    assert node == value
+    assert type(node) is type(value)
+
+
+def test_overrides_apply_in_order_over_the_file(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("train: {iterations: 3, eval_every: 2}\n", encoding="utf-8")
+    config = load_config(tmp_path / "c.yaml", ["train.iterations=4", "train.iterations=5"])
+    assert (config.train.iterations, config.train.eval_every) == (5, 2)
+
+
+def test_an_empty_file_means_the_defaults(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("# nothing\n", encoding="utf-8")
+    assert load_config(tmp_path / "c.yaml") == Config()
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("algo.plan=3", r"^unknown configuration key 'algo\.plan'; did you mean 'plans'\?$"),
+        ("train.learner.l=3", r"^unknown configuration key 'train\.learner\.l'; did you mean 'lr'\?$"),
+        ("agent.executor.zzz=3", r"known keys here: failure_keywords, max_repeats"),
+        ("algo={name: grpo, plans: 3}", r"^unknown configuration key 'algo\.plans'"),
+        ("algo.plans=1", r"^configuration key 'algo\.plans': .*greater than or equal to 2 \(got 1\)$"),
+        ("train.learner.clip_low=0", r"'train\.learner\.clip_low'.*greater than 0"),
+        ("env.invalid_penalty=1", r"'env\.invalid_penalty'.*less than or equal to 0"),
+        ("seed=x", r"'seed'.*\(got 'x'\)"),
+        ("seed=1.5", r"'seed'"),
+        ("warmstart.formats=[tree]", r"'warmstart\.formats\.0'.*'hierarchical' or 'flat'"),
+        ("=3", r"is not of the form key\.sub=value"),
+        ("a..b=3", r"is not of the form key\.sub=value"),
+        ("train", r"is not of the form key\.sub=value"),
+        ("seed=[1", r"the value of override 'seed=\[1' is not valid YAML"),
+    ],
+)
+def test_refusals_name_the_key(override: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_config(None, [override])
+
+
+def test_suggestions_know_the_chosen_algorithm() -> None:
+    with pytest.raises(ConfigError, match=r"'algo\.sample'; did you mean 'samples'\?"):
+        load_config(None, ["algo={name: grpo, sample: 3}"])
+
+
+def test_several_mistakes_are_counted() -> None:
+    with pytest.raises(ConfigError, match=r"; 1 more$"):
+        parse_config({"train": {"iterations": 0, "checkpoint_every": 0}})
+
+
+@given(st.text(max_size=30))
+def test_any_override_is_applied_or_refused(text: str) -> None:
+    try:
+        load_config(None, [text, f"seed={text}", f"{text}=1"])
+    except ConfigError as error:
+        assert str(error)
+
+
+def test_difference_names_old_and_new_values() -> None:
+    old = load_config(None, ["env.kwargs={noise: 0.1}"])
+    new = load_config(None, ["env.kwargs={noise: 0.2, view: full}", "train.iterations=3", "seed=1"])
+    assert difference(old, new) == [
+        "env.kwargs.noise (0.1 -> 0.2)",
+        "env.kwargs.view (None -> full)",
+        "seed (0 -> 1)",
+        "train.iterations (100 -> 3)",
+    ]
+    assert difference(old, new, ["train.iterations", "env"]) == ["seed (0 -> 1)"]
+    assert difference(old, old) == []
+
+
+def test_difference_ignores_whole_keys_only() -> None:
+    """`train.iterations` must not hide `train.iterations_x`, nor `threads` a `threads_y`."""
+    old, new = load_config(None, []), load_config(None, ["train.eval_tasks=5", "train.eval_every=3"])
+    assert difference(old, new, ["train.eval"]) == ["train.eval_every (10 -> 3)", "train.eval_tasks (None -> 5)"]
+    assert difference(old, new, ["train"]) == []
+
+
+def test_algorithms_differ_in_every_key() -> None:
+    old = Config()
+    new = old.model_copy(update={"algo": GrpoConfig()})
+    assert "algo.name (himac -> grpo)" in difference(old, new)
+    assert "algo.samples (None -> 8)" in difference(old, new)
