@@ -2,8 +2,8 @@
 
     python benchmarks/alfworld_methods.py --env-steps 60000 --seeds 0 1 2 --jobs 2
 
-One model is warm-started on the same demonstrations in both agents' formats; every run starts from it. Success is on all
-200 held-out games, greedy. Writes benchmarks/results/alfworld_methods.json.
+One model is warm-started on the same demonstrations in both agents' formats; every run starts from it. Success is on
+all 200 held-out games, greedy. Writes benchmarks/results/alfworld_methods.json.
 """
 
 from __future__ import annotations

@@ -40,8 +40,9 @@ class InitConfig(_Node):
     hidden_size: Positive = 192
     layers: Positive = 4
     heads: Positive = 4
-    kv_heads: Positive = 2
+    kv_heads: Positive = 4
     intermediate: Positive | None = None
+    lookup_heads: bool = True
     max_position: Positive = 4096
     tokenizer_games: Positive = 300
 
@@ -232,6 +233,9 @@ def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -
 
 def parse_config(tree: dict[str, Any]) -> Config:
     """Validate a plain tree; the message of a failure names the first offending key."""
+    algo = tree.get("algo")
+    if isinstance(algo, dict) and "name" not in algo:
+        tree = tree | {"algo": {"name": HimacConfig().name} | algo}
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
@@ -249,13 +253,13 @@ def dump_config(config: Config) -> str:
 
 
 def difference(old: Config, new: Config, ignore: Sequence[str] = ()) -> list[str]:
-    """Dotted keys whose values differ, except those that start with an entry of `ignore`."""
+    """Dotted keys whose values differ, except those in `ignore` and in sections named there."""
     before, after = _flatten(old.model_dump(mode="json")), _flatten(new.model_dump(mode="json"))
     keys = sorted(set(before) | set(after))
     return [
         f"{key} ({before.get(key)} -> {after.get(key)})"
         for key in keys
-        if before.get(key) != after.get(key) and not any(key.startswith(prefix) for prefix in ignore)
+        if before.get(key) != after.get(key) and not any(f"{key}.".startswith(f"{name}.") for name in ignore)
     ]
 
 
@@ -291,10 +295,12 @@ def _apply(tree: dict[str, Any], override: str) -> None:
 
 def _explain(error: ValidationError) -> str:
     first = error.errors()[0]
-    location = [str(part) for part in first["loc"] if part not in ("himac", "grpo")]
+    loc = [str(part) for part in first["loc"]]
+    # Pydantic puts the chosen algorithm's name behind `algo`.
+    chosen, location = (loc[1], ["algo", *loc[2:]]) if loc[0] == "algo" and len(loc) > 1 else (None, loc)
     key = ".".join(location)
     if first["type"] == "extra_forbidden":
-        known = _known_keys(location[:-1])
+        known = _known_keys(location[:-1], chosen)
         close = difflib.get_close_matches(location[-1], known, n=1)
         hint = f"did you mean '{close[0]}'?" if close else f"known keys here: {', '.join(known)}"
         return f"unknown configuration key '{key}'; {hint}"
@@ -302,8 +308,9 @@ def _explain(error: ValidationError) -> str:
     return f"configuration key '{key}': {first['msg']} (got {first['input']!r})" + (f"; {more} more" if more else "")
 
 
-def _known_keys(location: Sequence[str]) -> list[str]:
-    node: Any = Config().model_dump()
+def _known_keys(location: Sequence[str], algorithm: str | None) -> list[str]:
+    config = Config(algo=GrpoConfig()) if algorithm == GrpoConfig().name else Config()
+    node: Any = config.model_dump()
     for part in location:
         node = node.get(part, {}) if isinstance(node, dict) else {}
     return sorted(node) if isinstance(node, dict) else []

@@ -26,6 +26,7 @@ def runtime(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runtime]:
     torch.set_num_threads(1)
     model = make_toy_model(tmp_path_factory.mktemp("toy") / "model")
     config = toy_config("himac")
+    config = config.model_copy(update={"warmstart": config.warmstart.model_copy(update={"passes": 40})})
     with build_runtime(config, str(model), 64, ColourBenchmark()) as made:
         warmstart(made)
         yield made

@@ -28,7 +28,7 @@ def test_the_product_is_complete() -> None:
 @pytest.mark.parametrize("algorithm", sorted(KNOWN))
 def test_one_iteration_on_the_toy(algorithm: str, tmp_path: Path) -> None:
     model = make_toy_model(tmp_path / "model")
-    records = learn(toy_config(algorithm, iterations=1, eval_every=1), model, tmp_path / "run")
+    records = learn(toy_config(algorithm, iterations=1, eval_every=1), model, tmp_path / "run", imitate=False)
     assert [record["phase"] for record in records] == ["eval", *PHASES[algorithm], "eval"]
     assert (tmp_path / "run" / "checkpoints" / "latest").exists()
 

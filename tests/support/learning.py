@@ -12,15 +12,33 @@ import torch
 from himac.agents.parsing import format_blueprint
 from himac.config import Config, parse_config
 from himac.engines.local.init_model import init_model
-from himac.rollout.runtime import Runtime, build_runtime
+from himac.rollout.runtime import build_runtime
 from himac.train.factory import make_learner
 from himac.train.trainer import Trainer
 from himac.train.warmstart import warmstart
-from support.toy import ColourBenchmark
+from himac.types import Demonstration, DemoSegment, DemoTurn, Task
+from support.toy import COLOURS, ColourBenchmark
+
+
+class CarelessColours(ColourBenchmark):
+    """Demonstrations that name a wrong colour now and then, so that imitation leaves something to reinforce."""
+
+    def demonstrate(self, task: Task, rng: random.Random) -> Demonstration:
+        def colour(right: str) -> str:
+            return rng.choice(COLOURS) if rng.random() < 0.5 else right
+
+        goals = [colour(one) for one in task.options["colours"]]
+        first, second = (colour(goal) for goal in goals)
+        segments = (
+            DemoSegment(f"say {goals[0]}", "start", (DemoTurn(first, f"you said {first}", True),)),
+            DemoSegment(f"say {goals[1]}", f"you said {first}", (DemoTurn(second, f"you said {second}"),)),
+        )
+        return Demonstration(task, " ".join(task.options["colours"]), "start", segments, True)
+
 
 ALGORITHMS: dict[str, dict[str, Any]] = {
     "himac": {"name": "himac", "tasks": 12, "plans": 6, "executions": 4},
-    "grpo": {"name": "grpo", "tasks": 12, "samples": 4},
+    "grpo": {"name": "grpo", "tasks": 12, "samples": 8},
 }
 AGENTS = {"himac": "hierarchical", "grpo": "flat"}
 
@@ -40,7 +58,7 @@ def toy_config(algorithm: str, seed: int = 0, **train: Any) -> Config:
                 "flat": {"max_tokens": 12, "thoughts": False},
             },
             "algo": ALGORITHMS[algorithm],
-            "warmstart": {"passes": 12, "batch_tokens": 400, "lr": 0.03, "formats": [agent]},
+            "warmstart": {"passes": 140, "batch_tokens": 400, "lr": 0.02, "formats": [agent]},
             "train": {"eval_every": 0, "checkpoint_every": 1000} | train,
         }
     )
@@ -56,15 +74,17 @@ def make_toy_model(path: Path, seed: int = 0) -> Path:
     return path
 
 
-def learn(config: Config, model: Path, run_dir: Path, warm: bool = True) -> list[dict[str, Any]]:
-    """Warm start and train; the records of `metrics.jsonl`."""
+def learn(config: Config, model: Path, run_dir: Path, imitate: bool = True) -> list[dict[str, Any]]:
+    """Imitation and reinforcement learning; the records of `metrics.jsonl`."""
     torch.set_num_threads(1)
     with build_runtime(config, str(model), 64, ColourBenchmark()) as runtime:
-        if warm:
-            warmstart(runtime)
-        train(runtime, run_dir)
+        if imitate:
+            warmstart(runtime)  # learns to copy
+            runtime.benchmark = CarelessColours()
+            runtime.config = config.model_copy(
+                update={"warmstart": config.warmstart.model_copy(update={"passes": 25, "lr": 0.01})}
+            )
+            warmstart(runtime)  # and to be careless about it
+            runtime.config = config
+        Trainer(config, runtime, make_learner(runtime.model, config), run_dir).run()
     return [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-
-
-def train(runtime: Runtime, run_dir: Path) -> None:
-    Trainer(runtime.config, runtime, make_learner(runtime.model, runtime.config), run_dir).run()

@@ -17,7 +17,7 @@ from himac.config import Config, difference, dump_config, load_config
 from himac.envs.base import Benchmark
 from himac.errors import CheckpointError
 from himac.rollout.runtime import build_benchmark, build_runtime
-from himac.train.atomic import write_text
+from himac.train.atomic import WriteGuard, write_text
 
 RESUMABLE_CHANGES = ("train.iterations", "train.env_steps", "train.keep_checkpoints", "threads")
 _DESCRIPTION = ("config.yaml", "environment.json")
@@ -51,9 +51,10 @@ def _prepare(config: Config, run_dir: Path, resume: bool) -> None:
             )
     elif run_dir.exists() and not _unstarted(run_dir):
         raise CheckpointError(f"{run_dir} is not empty; continue it with --resume or choose another --run-dir")
-    run_dir.mkdir(parents=True, exist_ok=True)
-    write_text(saved, dump_config(config))
-    write_text(run_dir / "environment.json", json.dumps(_environment(), indent=2))
+    with WriteGuard(f"run directory {run_dir}"):
+        run_dir.mkdir(parents=True, exist_ok=True)
+        write_text(saved, dump_config(config))
+        write_text(run_dir / "environment.json", json.dumps(_environment(), indent=2))
 
 
 def _unstarted(run_dir: Path) -> bool:

@@ -250,9 +250,9 @@ def test_resuming_equals_not_stopping(model: Any, tmp_path: Path, optimizer: Any
     assert same(weights(model), weights(again))
 
 
-def test_supervised_learns_the_masked_tokens_and_ignores_the_advantages(model: Any) -> None:
-    rows = [make_row([1, 2, 3, 4], [0, 1, 1, 0], float("nan")), make_row([5, 6, 7], [0, 0, 1], -9.0)]
-    mean = -torch.cat([logprobs(model, rows[0])[:2], logprobs(model, rows[1])[1:]]).mean()
+def test_supervised_learns_the_masked_tokens_weighted_by_the_advantages(model: Any) -> None:
+    rows = [make_row([1, 2, 3, 4], [0, 1, 1, 0], 1.0), make_row([5, 6, 7], [0, 0, 1], 0.25)]
+    mean = -(logprobs(model, rows[0])[:2].sum() + 0.25 * logprobs(model, rows[1])[1]) / 2.25
     unmasked = float(logprobs(model, rows[0])[2])
     learner = Learner(model, config(lr=3e-3))
     first = learner.supervised(rows)

@@ -14,6 +14,7 @@ from tokenizers import AddedToken, pre_tokenizers
 from transformers import Qwen2Config, Qwen2ForCausalLM, Qwen2Tokenizer
 
 from himac.engines.local.loading import quiet
+from himac.engines.local.structured_init import structure_attention
 from himac.errors import ConfigError, ModelError
 
 USER, ASSISTANT, END, PAD = "<|user|>", "<|assistant|>", "<|im_end|>", "<|pad|>"
@@ -39,9 +40,10 @@ def init_model(
     hidden_size: int = 192,
     layers: int = 4,
     heads: int = 4,
-    kv_heads: int = 2,
+    kv_heads: int = 4,
     intermediate: int | None = None,
     max_position: int = 4096,
+    lookup_heads: bool = True,
     seed: int = 0,
     special_tokens: tuple[str, ...] = ("<sub_done>",),
 ) -> int:
@@ -56,6 +58,8 @@ def init_model(
         vocab_size: Upper limit, added tokens included; few texts give fewer merges.
         intermediate: Width of the feed-forward layers; by default 8/3 of `hidden_size`, rounded up to 32.
         max_position: Longest context of the model.
+        lookup_heads: Start with heads that look things up in the context; see `structured_init`. Needs
+            `kv_heads == heads`.
         special_tokens: Further strings that are one token each and stay visible in decoded text.
 
     Returns:
@@ -83,6 +87,8 @@ def init_model(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model: Any = Qwen2ForCausalLM(config)
+    if lookup_heads:
+        structure_attention(model, torch.Generator().manual_seed(seed))
     model.generation_config.update(
         eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, do_sample=True
     )
