@@ -92,7 +92,6 @@ def _reinforce(config: Config, benchmark: Benchmark, start: str, run_dir: Path) 
             reference = load_model(start, config.model.dtype, config.model.device)[0]
         learner = make_learner(runtime.model, config, reference)
         task = bar.add_task(config.algo.name, total=config.train.iterations, note="")
-        board = _TensorBoard(run_dir)
 
         def show(entry: dict[str, Any]) -> None:
             board.add(entry)
@@ -107,22 +106,29 @@ def _reinforce(config: Config, benchmark: Benchmark, start: str, run_dir: Path) 
             console.print(
                 f"resumed {run_dir} at iteration {trainer.progress.iteration}, phase {trainer.progress.phase}"
             )
+        board = _TensorBoard(run_dir, trainer.progress.env_steps if latest else None)
         trainer.run()
         board.close()
 
 
 class _TensorBoard:
-    """Scalars of `metrics.jsonl` for TensorBoard; the files appear with the first record."""
+    """Scalars of `metrics.jsonl` for TensorBoard; the files appear with the first record.
 
-    def __init__(self, run_dir: Path) -> None:
+    Args:
+        resumed_at: Environment steps of the checkpoint a run continues from; the former attempt's later events are
+            dropped.
+    """
+
+    def __init__(self, run_dir: Path, resumed_at: int | None) -> None:
         self._folder = run_dir / "tensorboard"
+        self._resumed_at = resumed_at
         self._writer: Any = None
 
     def add(self, entry: dict[str, Any]) -> None:
         if self._writer is None:
             from torch.utils.tensorboard import SummaryWriter
 
-            self._writer = SummaryWriter(str(self._folder))
+            self._writer = SummaryWriter(str(self._folder), purge_step=self._resumed_at)
         for key, value in entry.items():
             if isinstance(value, float):
                 self._writer.add_scalar(f"{entry['phase']}/{key}", value, entry["env_steps"])

@@ -51,7 +51,7 @@ def check_rows(rows: Sequence[Row], *, supervised: bool = False) -> None:
 
     Args:
         rows: Rows of an update.
-        supervised: Old log-probabilities and advantages are not used, so their values do not matter.
+        supervised: Advantages are weights of the tokens; old log-probabilities are not used.
     """
     for number, row in enumerate(rows):
         where = f"row {number} (group {row.group_id}, {row.role})"
@@ -65,6 +65,9 @@ def check_rows(rows: Sequence[Row], *, supervised: bool = False) -> None:
         if row.loss_mask.dtype != np.bool_ or row.loss_mask[0]:
             raise TrainingError(f"{where} trains its first token or has a mask that is not boolean; fix the loss mask.")
         if supervised:
+            weights = row.advantages[row.loss_mask]
+            if not np.isfinite(weights).all() or (weights < 0).any():
+                raise TrainingError(f"{where} has a token weight that is negative or not finite; correct the weights.")
             continue
         for name, values in (("advantage", row.advantages), ("sampler log-probability", row.old_logprobs)):
             if not np.isfinite(values[row.loss_mask]).all():

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from himac.errors import TrainingError
 from himac.train.packing import check_rows, pack, plan
+from himac.types import Role, Row
 from support.training_rows import make_row
 
 
@@ -81,9 +82,18 @@ def test_bad_rows_are_refused() -> None:
     for row, message in cases:
         with pytest.raises(TrainingError, match=message):
             check_rows([good, row])
-    check_rows([make_row([1, 2], [0, 1], float("nan"))], supervised=True)
 
 
 def test_a_budget_below_one_is_refused() -> None:
     with pytest.raises(TrainingError, match="positive"):
         plan([1], 0)
+
+
+@pytest.mark.parametrize("weight", [-1.0, float("nan")])
+def test_supervised_weights_must_be_sound(weight):
+    ids = np.array([1, 2, 3], dtype=np.int32)
+    mask = np.array([False, True, True])
+    zeros = np.zeros(3, dtype=np.float32)
+    row = Row(ids, mask, zeros, np.array([0, 1, weight], dtype=np.float32), Role.FLAT, "g")
+    with pytest.raises(TrainingError, match="token weight"):
+        check_rows([row], supervised=True)

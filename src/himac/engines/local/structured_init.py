@@ -1,9 +1,9 @@
 """Starting weights with which a small transformer can look things up in its context from the first step.
 
-A model from scratch spends most of a short training run on finding induction heads (Olsson et al., 2022): a head that marks
-each token with its predecessor, and a later head that finds the place whose mark equals the present token and copies what
-stands there. Here both are laid out in the initial weights, in the spirit of mimetic initialisation (Trockman and Kolter,
-2023); training is free to change them.
+A model from scratch spends most of a short training run on finding induction heads (Olsson et al., 2022): a head that
+marks each token with its predecessor, and a later head that finds the place whose mark equals the present token and
+copies what stands there. Here both are laid out in the initial weights, in the spirit of mimetic initialisation
+(Trockman and Kolter, 2023); training is free to change them.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ MARK_GAIN, COPY_GAIN = 1.0, 1.0
 def structure_attention(model: Any, generator: torch.Generator) -> None:
     """Lay out lookup heads in a Qwen2 model whose `kv_heads` equals `heads`.
 
-    Layer 0, head 0 attends to the preceding token. In every later layer head 0 completes the induction (it looks for what
-    followed an earlier occurrence of the present token) and head 1 looks for the present token itself.
+    Layer 0, head 0 attends to the preceding token. In every later layer head 0 completes the induction (it looks for
+    what followed an earlier occurrence of the present token) and head 1 looks for the present token itself.
     """
     config = model.config
     if config.num_key_value_heads != config.num_attention_heads or config.num_hidden_layers < 2:
