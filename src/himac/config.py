@@ -44,7 +44,7 @@ class InitConfig(_Node):
     intermediate: Positive | None = None
     lookup_heads: bool = True
     max_position: Positive = 4096
-    tokenizer_games: Positive = 300
+    tokenizer_games: Positive = 500
 
 
 class EnvConfig(_Node):

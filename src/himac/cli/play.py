@@ -1,17 +1,21 @@
-"""`himac play`: one episode in the terminal, turn by turn."""
+"""`himac play`: one episode in the terminal, turn by turn as it happens."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
 
 from himac.cli.console import console
 from himac.config import load_config
 from himac.errors import ConfigError
 from himac.evaluate import evaluate
-from himac.rollout.runtime import build_benchmark, build_runtime
-from himac.types import Task
+from himac.rollout.runtime import Runtime, build_benchmark, build_runtime
+from himac.types import Blueprint, Episode, Task, Turn
 
 
 def play_command(
@@ -25,37 +29,71 @@ def play_command(
     """Run one greedy episode and show blueprint, active sub-goal, actions and observations."""
     config = load_config(config_path, overrides)
     benchmark = build_benchmark(config)
-    tasks = benchmark.tasks(split or config.env.eval_split)
-    task = _pick(tasks, task_id)
-    with build_runtime(config, str(model) if model else None, 4, benchmark) as runtime:
-        episode = evaluate(runtime, [task], seed=config.seed)[0]
-    console.print(f"[bold]task[/] {task.id} ({task.kind})")
-    if episode.blueprint is not None:
-        console.print(
-            "[bold]blueprint[/]" if episode.blueprint.valid else f"[bold]blueprint[/] {episode.blueprint.malformed}"
+    split = split or config.env.eval_split
+    if split not in benchmark.splits():
+        raise ConfigError(
+            f"benchmark '{config.env.name}' has no split '{split}'; choose one of {', '.join(benchmark.splits())}"
         )
-        for number, goal in enumerate(episode.blueprint.subgoals, 1):
-            console.print(f"  {number}. {goal}", markup=False)
-    for segment in episode.segments:
-        if segment.subgoal is not None:
-            console.rule(segment.subgoal, align="left")
-        for turn in segment.turns:
-            time.sleep(delay)
-            if turn.action is not None:
-                console.print(f"> {turn.action}", style="cyan", markup=False)
-                console.print(f"  {turn.observation}", style="red" if turn.invalid else "", markup=False)
-            if turn.sub_done:
-                console.print("<sub_done>", style="green", markup=False)
-    style = "green" if episode.success else "red"
-    console.print(f"{episode.stop} after {episode.env_steps} steps, return {episode.ret:.1f}", style=style)
+    task = _pick(benchmark.tasks(split), task_id)
+    with build_runtime(config, str(model) if model else None, 4, benchmark) as runtime:
+        play(runtime, task, Screen(console, delay))
+
+
+def play(runtime: Runtime, task: Task, screen: Screen) -> Episode:
+    """Run one greedy episode of a task and show it while it goes on."""
+    screen.task(task)
+    watched = replace(runtime, setting=replace(runtime.setting, watcher=screen))
+    episode = evaluate(watched, [task], seed=runtime.config.seed)[0]
+    screen.end(episode)
+    return episode
+
+
+@dataclass(slots=True)
+class Screen:
+    """Writes the events of one episode to a terminal; implements `rollout.episode.Watcher`.
+
+    Attributes:
+        delay: Seconds to wait after each turn.
+    """
+
+    console: Console
+    delay: float = 0.0
+
+    def task(self, task: Task) -> None:
+        """The task that is played."""
+        self._say(f"task {task.id} ({task.kind})", "bold")
+
+    def planned(self, blueprint: Blueprint) -> None:
+        self._say("blueprint" if blueprint.valid else f"blueprint: {blueprint.malformed}", "bold")
+        for number, goal in enumerate(blueprint.subgoals, 1):
+            self._say(f"  {number}. {goal}")
+
+    def subgoal(self, text: str) -> None:
+        self.console.rule(Text(text), align="left")
+
+    def turn(self, turn: Turn) -> None:
+        if turn.action is not None:
+            self._say(f"> {turn.action}", "cyan")
+            self._say(f"  {turn.observation}", "red" if turn.invalid else "")
+        if turn.sub_done:
+            self._say("<sub_done>", "green")
+        time.sleep(self.delay)
+
+    def end(self, episode: Episode) -> None:
+        """How the episode ended."""
+        style = "green" if episode.success else "red"
+        self._say(f"{episode.stop} after {episode.env_steps} steps, return {episode.ret:.1f}", style)
+
+    def _say(self, text: str, style: str = "") -> None:
+        # Models and environments write brackets as they please; nothing of theirs is markup.
+        self.console.print(text, style=style, markup=False)
 
 
 def _pick(tasks: Sequence[Task], task_id: str | None) -> Task:
-    if task_id is None:
-        return tasks[0]
-    if task_id.isdigit() and int(task_id) < len(tasks):
-        return tasks[int(task_id)]
+    wanted = "0" if task_id is None else task_id
+    if wanted.isdecimal() and int(wanted) < len(tasks):
+        return tasks[int(wanted)]
     for task in tasks:
-        if task.id == task_id:
+        if task.id == wanted:
             return task
-    raise ConfigError(f"no task '{task_id}' in this split of {len(tasks)}; give an id or a number below {len(tasks)}")
+    raise ConfigError(f"no task '{wanted}' in this split of {len(tasks)}; give an id or a number below {len(tasks)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -35,7 +36,8 @@ def make_model(config: Config, benchmark: Benchmark, output: Path) -> None:
     from himac.engines.local.init_model import init_model
     from himac.train.atomic import WriteGuard
 
-    tasks = benchmark.tasks(config.env.train_split)[: config.init.tokenizer_games]
+    tasks = benchmark.tasks(config.env.train_split)
+    tasks = random.Random(derive_seed(config.seed, "texts")).sample(tasks, min(config.init.tokenizer_games, len(tasks)))
     demos = demonstrations(benchmark, tasks, 1, derive_seed(config.seed, "tokenizer"))
     shape = config.init.model_dump(exclude={"tokenizer_games"})
     with WriteGuard(f"model {output}"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Generator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from himac.agents.flat import FlatAgent
 from himac.agents.hierarchical import HierarchicalAgent
@@ -33,13 +33,34 @@ class Proposal:
         return cls(Blueprint(tuple(subgoals), None if subgoals else "no sub-goals"), None)
 
 
+class Watcher(Protocol):
+    """Is told what happens in an episode while it happens."""
+
+    def planned(self, blueprint: Blueprint) -> None:
+        """The episode starts to follow this blueprint."""
+        ...
+
+    def subgoal(self, text: str) -> None:
+        """A sub-goal becomes active."""
+        ...
+
+    def turn(self, turn: Turn) -> None:
+        """The model has replied and the environment has answered."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What every episode of a run shares."""
+    """What every episode of a run shares.
+
+    Attributes:
+        watcher: Told of every episode's events; `None` outside `himac play`.
+    """
 
     benchmark: Benchmark
     config: Config
     max_context: int
+    watcher: Watcher | None = None
 
     @property
     def worst_step(self) -> float:
@@ -105,6 +126,7 @@ class _World:
         if result.error is None:
             return False
         self.stop, self.error = StopReason.ENV_ERROR, result.error
+        self.observation, self.invalid = "", False  # the last answer belongs to another turn
         return True
 
     def ret(self) -> float:
@@ -171,6 +193,8 @@ def execute(
     started = time.perf_counter()
     world, segments = _World(setting), list[Segment]()
     blueprint = proposal.blueprint
+    if setting.watcher is not None:
+        setting.watcher.planned(blueprint)
     if not blueprint.valid:
         world.stop = StopReason.MALFORMED_BLUEPRINT
     else:
@@ -210,6 +234,8 @@ def _segment(
     limits = agent.config.executor
     start = setting.benchmark.start_text(subgoal, world.overview, world.observation)
     recorder = SegmentRecorder(Role.EXECUTOR, agent.executor_prompt(subgoal, start, world.instruction), subgoal)
+    if setting.watcher is not None:
+        setting.watcher.subgoal(subgoal)
     steps = 0
     while world.stop is None:
         completion = yield from _reply(setting, agent, recorder, limits.max_tokens, temperature, session, seed)
@@ -224,7 +250,7 @@ def _segment(
             steps += 1
             invalid, observation = world.invalid, world.observation
         reward = world.reward_sum - reward_before
-        recorder.turn(Turn(reply.action, observation, reward, invalid, reply.sub_done, *span))
+        _told(setting, recorder, Turn(reply.action, observation, reward, invalid, reply.sub_done, *span))
         if world.stop is None and any(word in observation for word in limits.failure_keywords):
             world.stop = StopReason.FAILURE_KEYWORD
         if reply.sub_done or world.stop is not None:
@@ -260,7 +286,7 @@ def flat_episode(
         reward_before = world.reward_sum
         yield from world.step(action, limits.max_repeats)
         reward = world.reward_sum - reward_before
-        recorder.turn(Turn(action, world.observation, reward, world.invalid, False, *span))
+        _told(setting, recorder, Turn(action, world.observation, reward, world.invalid, False, *span))
         if world.stop is None:
             if not completion.finished:
                 recorder.given(agent.chat.end_ids)
@@ -278,6 +304,13 @@ def flat_episode(
         wall_s=time.perf_counter() - started,
         error=world.error,
     )
+
+
+def _told(setting: Setting, recorder: SegmentRecorder, turn: Turn) -> None:
+    """Record a turn and tell the watcher."""
+    recorder.turn(turn)
+    if setting.watcher is not None:
+        setting.watcher.turn(turn)
 
 
 def _reply(
@@ -304,4 +337,4 @@ def _reply(
     return completion if completion.token_ids else None
 
 
-__all__ = ["Proposal", "Setting", "execute", "flat_episode", "propose"]
+__all__ = ["Proposal", "Setting", "Watcher", "execute", "flat_episode", "propose"]

@@ -1,0 +1,101 @@
+"""`himac play` shows each turn before the next one is generated."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from himac.agents.flat import FlatAgent
+from himac.agents.hierarchical import HierarchicalAgent
+from himac.cli.play import Screen, _pick, play
+from himac.config import load_config
+from himac.envs.pool import EnvPool
+from himac.errors import ConfigError
+from himac.rollout.collect import Collector
+from himac.rollout.episode import Setting
+from himac.rollout.runtime import Runtime
+from himac.types import StopReason, Task
+from support.toy import ByteTokenizer, ColourBenchmark, ScriptedEngine
+
+TASK = Task("red-blue", "red", {"colours": ["red", "blue"]})
+
+
+class Scripted:
+    """Runs a toy episode with given replies and keeps what was on the screen whenever the model was asked."""
+
+    def __init__(self, replies: list[str], agent: str = "hierarchical") -> None:
+        self.output = io.StringIO()
+        self.seen: list[str] = []
+        script: Iterator[str] = iter(replies)
+
+        def reply(prompt: str, request: Any) -> str:
+            self.seen.append(self.output.getvalue())
+            return next(script)
+
+        config = load_config(None, [f"agent.name={agent}", "env.step_limit=6", "agent.max_context=400"])
+        benchmark, engine = ColourBenchmark(), ScriptedEngine(reply)
+        build = HierarchicalAgent if agent == "hierarchical" else FlatAgent
+        with EnvPool(benchmark.make_env) as pool:
+            runtime = Runtime(
+                config=config,
+                benchmark=benchmark,
+                model=None,
+                tokenizer=engine.tokenizer,
+                engine=engine,
+                agent=build(ByteTokenizer(), benchmark.texts, config.agent),
+                pool=pool,
+                collector=Collector(engine, pool),
+                setting=Setting(benchmark, config, 400),
+            )
+            self.episode = play(runtime, TASK, Screen(Console(file=self.output, width=100, highlight=False)))
+            assert runtime.setting.watcher is None
+
+
+def test_everything_is_shown_before_the_model_is_asked_again() -> None:
+    shown = Scripted(["1. say red\n2. say blue", "fly", "red<sub_done>", "blue"])
+    assert shown.episode.stop is StopReason.SUCCESS
+    before_plan, before_fly, before_red, before_blue = shown.seen
+    assert before_plan.splitlines() == ["task red-blue (red)"]
+    assert "1. say red" in before_fly
+    assert "2. say blue" in before_fly
+    assert "> fly" not in before_fly
+    assert before_red.endswith("> fly\n  Nothing happens.\n")
+    assert "> red\n  you said red\n<sub_done>\n" in before_blue
+    assert before_blue.splitlines()[-1].startswith("say blue ")
+    assert "success" not in before_blue
+    assert shown.output.getvalue().splitlines()[-1] == "success after 3 steps, return 9.9"
+
+
+def test_a_flat_agent_has_no_blueprint() -> None:
+    shown = Scripted(["red", "blue"], agent="flat")
+    assert "> red\n  you said red\n" in shown.seen[1]
+    assert "blueprint" not in shown.output.getvalue()
+
+
+def test_brackets_of_the_model_are_text() -> None:
+    shown = Scripted(["1. [/bold] say [red]", "[/]"] + ["gold"] * 9)
+    text = shown.output.getvalue()
+    assert "1. [/bold] say [red]" in text
+    assert "> [/]" in text
+
+
+def test_a_malformed_blueprint_is_named() -> None:
+    shown = Scripted(["no plan"])
+    assert "blueprint: no numbered list" in shown.output.getvalue()
+    assert shown.episode.stop is StopReason.MALFORMED_BLUEPRINT
+
+
+def test_tasks_by_number_and_id() -> None:
+    tasks = ColourBenchmark().tasks("valid")
+    assert _pick(tasks, None) == tasks[0]
+    assert _pick(tasks, "2") == tasks[2]
+    assert _pick(tasks, tasks[3].id) == tasks[3]
+    for wrong in ("99", "²", "nothing"):
+        with pytest.raises(ConfigError, match="no task"):
+            _pick(tasks, wrong)
+    with pytest.raises(ConfigError, match="no task"):
+        _pick([], None)
