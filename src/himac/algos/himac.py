@@ -47,7 +47,8 @@ class Himac:
         chosen = [[Proposal.given(carry[n][0])] * self.config.executions for n in kept]
         episodes = self.sampler.execute([tasks[n] for n in kept], chosen, derive_seed(at.seed, "sample"))
         groups = [Group(f"b{at.iteration}/{n}", tasks[n], tuple(e)) for n, e in zip(kept, episodes, strict=True)]
-        rows = [row for group in groups for row in execution_rows(group, self._advantages(group))]
+        extra = self.config.invalid_advantage
+        rows = [row for group in groups for row in execution_rows(group, self._advantages(group), extra)]
         return PhaseOutcome(rows, groups)
 
     def joint(self, at: PhaseContext, tasks: Sequence[Task], carry: Any) -> PhaseOutcome:
