@@ -108,17 +108,13 @@ class AgentConfig(_Node):
 
 
 class HimacConfig(_Node):
-    """Algorithm 1. `plans` is G and `executions` is M of the paper.
-
-    `invalid_advantage` is added on the tokens of rejected actions (credit of the turn; 0 is the paper).
-    """
+    """Algorithm 1. `plans` is G and `executions` is M of the paper."""
 
     name: Literal["himac"] = "himac"
     tasks: Positive = 16
     plans: Annotated[int, Field(ge=2)] = 8
     executions: Annotated[int, Field(ge=2)] = 8
     std: Literal["population", "sample", "none"] = "population"
-    invalid_advantage: Annotated[float, Field(le=0)] = 0.0
     blueprint_selection: Literal["best", "random"] = "best"
     co_evolution: bool = True
     require_positive: bool = False
@@ -131,7 +127,6 @@ class GrpoConfig(_Node):
     tasks: Positive = 16
     samples: Annotated[int, Field(ge=2)] = 8
     std: Literal["population", "sample", "none"] = "population"
-    invalid_advantage: Annotated[float, Field(le=0)] = 0.0
 
 
 AlgoConfig = Annotated[HimacConfig | GrpoConfig, Field(discriminator="name")]

@@ -47,8 +47,7 @@ class Himac:
         chosen = [[Proposal.given(carry[n][0])] * self.config.executions for n in kept]
         episodes = self.sampler.execute([tasks[n] for n in kept], chosen, derive_seed(at.seed, "sample"))
         groups = [Group(f"b{at.iteration}/{n}", tasks[n], tuple(e)) for n, e in zip(kept, episodes, strict=True)]
-        extra = self.config.invalid_advantage
-        rows = [row for group in groups for row in execution_rows(group, self._advantages(group), extra)]
+        rows = [row for group in groups for row in execution_rows(group, self._advantages(group))]
         return PhaseOutcome(rows, groups)
 
     def joint(self, at: PhaseContext, tasks: Sequence[Task], carry: Any) -> PhaseOutcome:

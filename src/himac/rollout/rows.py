@@ -10,20 +10,14 @@ from himac.types import Episode, Group, Row, Segment
 
 
 def segment_row(segment: Segment, advantage: float, group_id: str) -> Row:
-    """One segment with one advantage on every sampled token (forced and given tokens are masked).
-
-    The row ends with its last sampled token: what follows trains nothing, and may be longer than the model's context.
-    """
+    """One segment with one advantage on every sampled token (forced and given tokens are masked)."""
     mask = segment.sampled.copy()
     if len(mask):
         mask[0] = False
-    trained = np.flatnonzero(mask)
-    end = int(trained[-1]) + 1 if len(trained) else 1
-    mask = mask[:end]
     return Row(
-        input_ids=segment.token_ids[:end],
+        input_ids=segment.token_ids,
         loss_mask=mask,
-        old_logprobs=np.where(mask, segment.logprobs[:end], 0.0).astype(np.float32),
+        old_logprobs=np.where(mask, segment.logprobs, 0.0).astype(np.float32),
         advantages=np.where(mask, np.float32(advantage), np.float32(0.0)).astype(np.float32),
         role=segment.role,
         group_id=group_id,
@@ -39,25 +33,13 @@ def planner_rows(group: Group, advantages: Sequence[float]) -> list[Row]:
     ]
 
 
-def execution_rows(group: Group, advantages: Sequence[float], invalid_advantage: float = 0.0) -> list[Row]:
-    """Tokens of the acting policy only, `<sub_done>` included (micro objective; the whole episode of a flat policy).
-
-    Args:
-        invalid_advantage: Added on the tokens of rejected actions: credit of the turn beside that of the trajectory.
-    """
-    rows = [
+def execution_rows(group: Group, advantages: Sequence[float]) -> list[Row]:
+    """Tokens of the acting policy only, `<sub_done>` included (micro objective; the whole episode of a flat policy)."""
+    return [
         segment_row(segment, advantage, group.id)
         for episode, advantage in zip(group.episodes, advantages, strict=True)
         for segment in episode.segments
     ]
-    if invalid_advantage:
-        segments = [segment for episode in group.episodes for segment in episode.segments]
-        for row, segment in zip(rows, segments, strict=True):
-            for turn in segment.turns:
-                if turn.invalid:
-                    span = slice(turn.start, turn.end)
-                    row.advantages[span] += np.where(row.loss_mask[span], np.float32(invalid_advantage), np.float32(0.0))
-    return rows
 
 
 def returns(episodes: Sequence[Episode]) -> list[float]:

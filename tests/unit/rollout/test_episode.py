@@ -132,23 +132,6 @@ def test_environment_crash_keeps_its_traceback():
     assert "the toy broke" in episode.error
 
 
-def test_the_turn_of_a_crash_does_not_repeat_the_answer_before_it():
-    episode, _ = play(["fly", "boom"], given_plan("say red"))
-    assert [turn.observation for turn in episode.turns] == ["Nothing happens.", ""]
-    assert [turn.invalid for turn in episode.turns] == [True, False]
-
-
-def test_a_row_ends_with_its_last_sampled_token():
-    """The observation that overflowed the context is longer than the model may read, and trains nothing."""
-    episode, _ = play(["gold"] * 9, given_plan("say red"), "agent.max_context=45")
-    assert episode.stop is StopReason.CONTEXT_LIMIT
-    segment = episode.segments[0]
-    row = execution_rows(Group("g", TASK, (episode,)), [1.0])[0]
-    assert len(row.input_ids) == segment.turns[-1].end <= 45 < len(segment.token_ids)
-    assert row.loss_mask.sum() == segment.sampled.sum()
-    assert {len(v) for v in (row.loss_mask, row.old_logprobs, row.advantages)} == {len(row.input_ids)}
-
-
 @pytest.mark.parametrize("workers", [0, 1])
 def test_flat_episode(workers):
     cfg = config("agent.name=flat")
@@ -192,13 +175,3 @@ def test_many_episodes_finish_in_order_whatever_order_the_engine_answers():
     assert [e.task.id for e in episodes] == [t.id for t in tasks]
     assert all(e.success for e in episodes)
     assert collector.usage.env_steps == 2 * len(tasks)
-
-
-def test_turn_credit_reaches_the_tokens_of_rejected_actions_only():
-    episode, engine = play(["fly", "red<sub_done>", "blue"], given_plan("say red", "say blue"))
-    plain = execution_rows(Group("g", TASK, (episode,)), [0.5])
-    credited = execution_rows(Group("g", TASK, (episode,)), [0.5], invalid_advantage=-2.0)
-    changed = [row.advantages != base.advantages for row, base in zip(credited, plain, strict=True)]
-    spelled = "".join(engine.tokenizer.decode(row.input_ids[m]) for row, m in zip(credited, changed, strict=True))
-    assert spelled == "fly"
-    assert {float(v) for row, m in zip(credited, changed, strict=True) for v in row.advantages[m]} == {-1.5}
