@@ -42,7 +42,8 @@ def warm_start(folder: Path, threads: int) -> Path:
 def run(method: str, seed: int, model: Path, folder: Path, env_steps: int, threads: int) -> dict[str, Any]:
     run_dir = folder / f"{method}-{seed}"
     started = time.perf_counter()
-    budget = ("train.iterations=100000", f"train.env_steps={env_steps}", f"seed={seed}", f"threads={threads}")
+    learner = ("train.learner.schedule=constant", "train.learner.lr=2e-4")
+    budget = (*learner, "train.iterations=100000", f"train.env_steps={env_steps}", f"seed={seed}", f"threads={threads}")
     if not (run_dir / "done").exists():
         himac("train", METHODS[method], *budget, "--model", model, "--run-dir", run_dir)
         (run_dir / "done").write_text(f"{time.perf_counter() - started:.0f}")

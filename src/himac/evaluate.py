@@ -79,7 +79,10 @@ def _given(runtime: Runtime, task: Task, seed: int, source: BlueprintSource) -> 
         goals = runtime.benchmark.random_blueprint(task, random.Random(seed))
     else:
         env = runtime.benchmark.make_env()
-        _, info = env.reset(options=dict(task.options))
+        try:
+            _, info = env.reset(seed=seed % 2**31, options=dict(task.options))
+        finally:
+            env.close()
         goals = (str(info["instruction"]),)
     return Proposal.given(goals)
 

@@ -66,7 +66,7 @@ def parse_reply(text: str) -> Reply:
     Reasoning in `<think>` tags is dropped; an action may stand in `<action>` tags, after `Action:` or `>`, or alone as
     the last line. A reply with neither becomes the empty action, which environments reject.
     """
-    before, marker, _ = text.partition(SUB_DONE)
+    before, marker, _ = _THINK_TAG.sub("", text).partition(SUB_DONE)  # a thought may mention the marker
     sub_done = bool(marker)
     action = clean_action(before)
     if sub_done and not action:

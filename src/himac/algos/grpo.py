@@ -31,11 +31,9 @@ class Grpo:
         groups = [
             Group(f"{at.iteration}/{n}", t, tuple(e)) for n, (t, e) in enumerate(zip(tasks, episodes, strict=True))
         ]
-        rows = [
-            row
-            for group in groups
-            for row in execution_rows(
-                group, [float(a) for a in group_relative(returns(group.episodes), std=self.config.std)]
-            )
-        ]
+        rows = [row for group in groups for row in execution_rows(group, self._advantages(group))]
         return PhaseOutcome(rows, groups)
+
+    def _advantages(self, group: Group) -> list[float]:
+        """Eq. 2 over the group's trajectories."""
+        return [float(a) for a in group_relative(returns(group.episodes), std=self.config.std)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import statistics
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,6 +14,7 @@ from himac.config import load_config
 from himac.errors import ConfigError
 from himac.evaluate import BlueprintSource, evaluate, summarise, write_results
 from himac.rollout.runtime import build_benchmark, build_runtime
+from himac.seeding import derive_seed
 from himac.train.atomic import WriteGuard, write_text
 from himac.types import Episode
 
@@ -33,6 +35,10 @@ def evaluate_command(
     if blueprints not in SOURCES:
         raise ConfigError(f"--blueprints must be one of {', '.join(SOURCES)}, not '{blueprints}'")
     config = load_config(config_path, overrides)
+    if planner_model is not None and blueprints != "planner":
+        raise ConfigError(f"--planner-model writes no blueprint with --blueprints {blueprints}; give one of the two")
+    if config.agent.name == "flat" and (planner_model is not None or blueprints != "planner"):
+        raise ConfigError("a flat agent follows no blueprint; leave out --blueprints and --planner-model")
     benchmark = build_benchmark(config)
     split = split or config.env.eval_split
     if split not in benchmark.splits():
@@ -40,10 +46,12 @@ def evaluate_command(
             f"benchmark '{config.env.name}' has no split '{split}'; choose one of {', '.join(benchmark.splits())}"
         )
     tasks = benchmark.tasks(split)[:limit]
-    planner = None
-    with build_runtime(config, str(model) if model else None, config.eval.max_live, benchmark) as runtime:
+    with ExitStack() as stack:
+        live = config.eval.max_live
+        runtime = stack.enter_context(build_runtime(config, str(model) if model else None, live, benchmark))
+        planner = None
         if planner_model is not None:
-            planner = build_runtime(config, str(planner_model), config.eval.max_live, benchmark)
+            planner = stack.enter_context(build_runtime(config, str(planner_model), live, benchmark))
         rounds = list[list[Episode]]()
         with progress_bar() as bar:
             task = bar.add_task(f"eval {split}", total=len(tasks) * config.eval.repeats, note="")
@@ -58,7 +66,7 @@ def evaluate_command(
                         runtime,
                         tasks,
                         temperature=config.eval.temperature,
-                        seed=config.seed + repeat,
+                        seed=derive_seed(config.seed, "repeat", repeat) if repeat else config.seed,
                         blueprints=cast("BlueprintSource", blueprints),
                         planner=planner,
                         planner_temperature=1.0 if planner is not None else None,

@@ -33,6 +33,9 @@ def train_command(
 
 def run_training(config: Config, run_dir: Path, resume: bool) -> None:
     """Train into `run_dir`: initialise and warm-start when no model is given, then reinforcement learning."""
+    from himac.train.factory import check_training
+
+    check_training(config)
     _prepare(config, run_dir, resume)
     benchmark = build_benchmark(config)
     start = _starting_model(config, benchmark, run_dir)
@@ -81,7 +84,7 @@ def _starting_model(config: Config, benchmark: Benchmark, run_dir: Path) -> str:
 def _reinforce(config: Config, benchmark: Benchmark, start: str, run_dir: Path) -> None:
     from himac.engines.local.loading import load_model
     from himac.train.checkpoint import load_latest
-    from himac.train.factory import make_learner
+    from himac.train.factory import make_learner, planned_steps
     from himac.train.trainer import Trainer
 
     latest = load_latest(run_dir)
@@ -90,12 +93,12 @@ def _reinforce(config: Config, benchmark: Benchmark, start: str, run_dir: Path) 
         reference = None
         if latest and config.train.learner.kl_coef > 0:
             reference = load_model(start, config.model.dtype, config.model.device)[0]
-        learner = make_learner(runtime.model, config, reference)
+        learner = make_learner(runtime.model, config, reference, total_steps=planned_steps(config, runtime))
         task = bar.add_task(config.algo.name, total=config.train.iterations, note="")
 
         def show(entry: dict[str, Any]) -> None:
             board.add(entry)
-            note = f"{entry['phase']}: success {percent(entry['success'])}, return {entry['return_mean']:.2f}"
+            note = _note(entry)
             bar.update(task, completed=trainer.progress.iteration, note=f"{note}, {entry['env_steps']:,} steps")
             if entry["kind"] == "eval" or not console.is_terminal:
                 console.print(f"iteration {entry['iteration']:4d}  {note}, {entry['env_steps']:,} environment steps")
@@ -107,8 +110,17 @@ def _reinforce(config: Config, benchmark: Benchmark, start: str, run_dir: Path) 
                 f"resumed {run_dir} at iteration {trainer.progress.iteration}, phase {trainer.progress.phase}"
             )
         board = _TensorBoard(run_dir, trainer.progress.env_steps if latest else None)
-        trainer.run()
-        board.close()
+        try:
+            trainer.run()
+        finally:
+            board.close()
+
+
+def _note(entry: dict[str, Any]) -> str:
+    """A record in a few words."""
+    if "success" not in entry:  # `algo.require_positive` found no blueprint worth executing
+        return f"{entry['phase']}: no episodes"
+    return f"{entry['phase']}: success {percent(entry['success'])}, return {entry['return_mean']:.2f}"
 
 
 class _TensorBoard:
@@ -128,7 +140,9 @@ class _TensorBoard:
         if self._writer is None:
             from torch.utils.tensorboard import SummaryWriter
 
-            self._writer = SummaryWriter(str(self._folder), purge_step=self._resumed_at)
+            # Events at the checkpoint's own step are part of what is kept.
+            purge = None if self._resumed_at is None else self._resumed_at + 1
+            self._writer = SummaryWriter(str(self._folder), purge_step=purge)
         for key, value in entry.items():
             if isinstance(value, float):
                 self._writer.add_scalar(f"{entry['phase']}/{key}", value, entry["env_steps"])

@@ -82,8 +82,8 @@ class GymBenchmark:
         step_limit: int = 50,
         reward_scale: float = 1.0,
         worst_step_reward: float = 0.0,
-        planner: str = "List the sub-goals that solve the task, one a line.",
-        executor: str = "Do the sub-goal with one action a turn.",
+        planner: str = "Write the sub-goals that solve the task as a numbered list, one a line, and nothing else.",
+        executor: str = "Do the sub-goal with one action a turn. Reply <sub_done> as soon as it is achieved.",
         flat: str = "Solve the task with one action a turn.",
     ) -> None:
         for name, count in (("train_tasks", train_tasks), ("valid_tasks", valid_tasks)):

@@ -8,6 +8,8 @@ import numpy as np
 
 from himac.types import Group
 
+_EQUAL_RTOL = 1e-9  # that of `algos.advantages`
+
 
 def group_metrics(groups: Sequence[Group]) -> dict[str, float]:
     """Fractions over groups.
@@ -20,7 +22,7 @@ def group_metrics(groups: Sequence[Group]) -> dict[str, float]:
         return {}
     spreads = [float(np.std([e.ret for e in group.episodes])) for group in groups]
     metrics = {
-        "degenerate_fraction": float(np.mean([spread == 0.0 for spread in spreads])),
+        "degenerate_fraction": float(np.mean([_all_equal([e.ret for e in group.episodes]) for group in groups])),
         "return_spread": float(np.mean(spreads)),
     }
     planned = [g for g in groups if len({id(e.plan) for e in g.episodes}) > 1]
@@ -30,3 +32,8 @@ def group_metrics(groups: Sequence[Group]) -> dict[str, float]:
         ]
         metrics["distinct_blueprints"] = float(np.mean(shares))
     return metrics
+
+
+def _all_equal(returns: Sequence[float]) -> bool:
+    """Equal up to rounding, as advantages see it; the standard deviation of equal numbers need not be 0."""
+    return float(np.ptp(returns)) <= _EQUAL_RTOL * float(np.abs(returns).max())

@@ -10,14 +10,20 @@ from himac.types import Episode, Group, Row, Segment
 
 
 def segment_row(segment: Segment, advantage: float, group_id: str) -> Row:
-    """One segment with one advantage on every sampled token (forced and given tokens are masked)."""
+    """One segment with one advantage on every sampled token (forced and given tokens are masked).
+
+    The row ends with its last sampled token: what follows trains nothing, and may be longer than the model's context.
+    """
     mask = segment.sampled.copy()
     if len(mask):
         mask[0] = False
+    trained = np.flatnonzero(mask)
+    end = int(trained[-1]) + 1 if len(trained) else 1
+    mask = mask[:end]
     return Row(
-        input_ids=segment.token_ids,
+        input_ids=segment.token_ids[:end],
         loss_mask=mask,
-        old_logprobs=np.where(mask, segment.logprobs, 0.0).astype(np.float32),
+        old_logprobs=np.where(mask, segment.logprobs[:end], 0.0).astype(np.float32),
         advantages=np.where(mask, np.float32(advantage), np.float32(0.0)).astype(np.float32),
         role=segment.role,
         group_id=group_id,

@@ -22,8 +22,24 @@ ALGORITHMS: dict[str, tuple[str, Callable[[Any, Any], Algorithm]]] = {
 }
 
 
+def check_training(config: Config) -> None:
+    """Refuse a combination of settings that cannot be trained, before time is spent on it.
+
+    Raises:
+        ConfigError: the agent is not of the kind that the algorithm trains, or its roles differ in temperature.
+    """
+    kind, _ = ALGORITHMS[config.algo.name]
+    if config.agent.name != kind:
+        raise ConfigError(f"algorithm '{config.algo.name}' trains the {kind} agent; set agent.name={kind}")
+    _temperature(config)
+
+
 def make_learner(model: Any, config: Config, ref_model: Any = None, **changes: Any) -> Learner:
-    """A learner with the settings of `train.learner`, some of them replaced."""
+    """A learner with the settings of `train.learner`, some of them replaced.
+
+    Args:
+        changes: Fields of `train.learner.LearnerConfig`; a schedule that falls needs `total_steps`.
+    """
     fields = config.train.learner.model_dump() | {"temperature": _temperature(config), "seed": config.seed} | changes
     return Learner(model, LearnerConfig(**fields), ref_model=ref_model)
 
@@ -44,10 +60,16 @@ def make_algorithm(config: Config, runtime: Runtime) -> Algorithm:
     Raises:
         ConfigError: the agent is not of the kind that the algorithm trains.
     """
-    kind, build = ALGORITHMS[config.algo.name]
-    if config.agent.name != kind:
-        raise ConfigError(f"algorithm '{config.algo.name}' trains the {kind} agent; set agent.name={kind}")
+    check_training(config)
+    _, build = ALGORITHMS[config.algo.name]
     if isinstance(runtime.agent, FlatAgent):
         return build(config.algo, FlatSampler(runtime.setting, runtime.agent, runtime.collector))
     assert isinstance(runtime.agent, HierarchicalAgent)
     return build(config.algo, HierarchicalSampler(runtime.setting, runtime.agent, runtime.collector))
+
+
+def planned_steps(config: Config, runtime: Runtime) -> int:
+    """Optimiser steps of the whole run, over which `linear` and `cosine` schedules fall to zero."""
+    learner = config.train.learner
+    phases = len(make_algorithm(config, runtime).phases)
+    return config.train.iterations * phases * learner.mini_batches * learner.epochs

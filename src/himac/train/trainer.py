@@ -145,7 +145,7 @@ class Trainer:
                 "rest_s": rollout_s - engine_s - env_s,
                 "env_steps_per_s": (used.env_steps - before.env_steps) / rollout_s,
                 "generated_tokens_per_s": (used.generated_tokens - before.generated_tokens) / rollout_s,
-                "trained_tokens_per_s": sum(len(r.input_ids) for r in outcome.rows) / max(total_s - rollout_s, 1e-9),
+                "trained_tokens_per_s": updated["forward_tokens"] / max(total_s - rollout_s, 1e-9),
             }
         )
         self.progress.timings += 1

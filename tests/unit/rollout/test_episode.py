@@ -132,6 +132,23 @@ def test_environment_crash_keeps_its_traceback():
     assert "the toy broke" in episode.error
 
 
+def test_the_turn_of_a_crash_does_not_repeat_the_answer_before_it():
+    episode, _ = play(["fly", "boom"], given_plan("say red"))
+    assert [turn.observation for turn in episode.turns] == ["Nothing happens.", ""]
+    assert [turn.invalid for turn in episode.turns] == [True, False]
+
+
+def test_a_row_ends_with_its_last_sampled_token():
+    """The observation that overflowed the context is longer than the model may read, and trains nothing."""
+    episode, _ = play(["gold"] * 9, given_plan("say red"), "agent.max_context=45")
+    assert episode.stop is StopReason.CONTEXT_LIMIT
+    segment = episode.segments[0]
+    row = execution_rows(Group("g", TASK, (episode,)), [1.0])[0]
+    assert len(row.input_ids) == segment.turns[-1].end <= 45 < len(segment.token_ids)
+    assert row.loss_mask.sum() == segment.sampled.sum()
+    assert {len(v) for v in (row.loss_mask, row.old_logprobs, row.advantages)} == {len(row.input_ids)}
+
+
 @pytest.mark.parametrize("workers", [0, 1])
 def test_flat_episode(workers):
     cfg = config("agent.name=flat")

@@ -1,0 +1,204 @@
+"""Writes docs/configuration.md from the configuration tree: `python docs/make_configuration.py`."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from annotated_types import Ge, Gt, Le, Lt
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from himac.config import Config
+
+TARGET = Path(__file__).with_name("configuration.md")
+
+INTRODUCTION = """\
+# Configuration
+
+This page is written by `python docs/make_configuration.py`. Do not edit it by hand.
+
+A run is described by one YAML file. Every key has a default, so a file names only what differs. Keys can also be set on
+the command line, after the file:
+
+    himac train my.yaml train.iterations=20 seed=1 algo.plans=4
+
+A value is read as YAML. An unknown key, a wrong type or a value out of range is refused with a sentence that names the
+key. The whole tree is saved as `config.yaml` in the run directory.
+
+`algo` has one set of keys for each algorithm. `algo.name` chooses the set.
+"""
+
+MEANINGS = {
+    "seed": "Every random draw of the run derives from it.",
+    "threads": "CPU threads of PyTorch. Null leaves the choice to PyTorch.",
+    "model.path": "Hugging Face model directory to start from. Empty: `train` makes a model and warm-starts it first.",
+    "model.dtype": "Number type of the weights, for sampling and for training.",
+    "model.device": "Where the model runs. `auto` takes a GPU when there is one.",
+    "init.vocab_size": "Most tokens of the new tokenizer.",
+    "init.hidden_size": "Width of the model.",
+    "init.layers": "Transformer layers.",
+    "init.heads": "Attention heads.",
+    "init.kv_heads": "Key and value heads. Fewer than `init.heads` is grouped-query attention.",
+    "init.intermediate": "Width of the feed-forward part. Null chooses it from the hidden size.",
+    "init.lookup_heads": "Start with attention heads that copy from the context (see adr/0004-lookup-heads.md).",
+    "init.max_position": "Longest context of the new model, in tokens.",
+    "init.tokenizer_games": "Training tasks whose demonstrations train the tokenizer.",
+    "env.name": "Benchmark: `alfworld`, an installed one, or `gym:<Gymnasium id>`.",
+    "env.kwargs": "Arguments of the benchmark. Those of ALFWorld are in alfworld.md.",
+    "env.train_split": "Split of training, of demonstrations and of the tokenizer.",
+    "env.eval_split": "Split of evaluation.",
+    "env.step_limit": "Environment steps of an episode. A failure counts the steps not taken as bad ones.",
+    "env.invalid_penalty": "Reward of an action that the environment rejects.",
+    "env.workers": "Processes that run environments. 0 runs them in this process.",
+    "env.timeout_s": "Seconds a request to a worker may take before its episode ends as `env_error`.",
+    "agent.name": "`hierarchical` is planner and executor in one model, `flat` is one policy.",
+    "agent.max_context": "Longest context of a segment, in tokens. No more than the model allows is used.",
+    "agent.failure_penalty": "Added to the return of every failed episode.",
+    "agent.planner.sees_observation": "Show the first observation to the planner.",
+    "agent.planner.max_subgoals": "A longer blueprint is malformed.",
+    "agent.planner.max_tokens": "Longest blueprint, in tokens. One that is cut off is malformed.",
+    "agent.planner.temperature": "Sampling temperature in training. Must equal the executor's.",
+    "agent.executor.sees_task": "Show the whole task to the executor, not only the sub-goal.",
+    "agent.executor.repeat_subgoal": "Repeat the sub-goal after every observation.",
+    "agent.executor.step_limit": "Steps allowed on one sub-goal. The episode fails beyond.",
+    "agent.executor.max_tokens": "Longest reply, in tokens.",
+    "agent.executor.temperature": "Sampling temperature in training. Must equal the planner's.",
+    "agent.executor.failure_keywords": "An observation with one of these texts ends the episode.",
+    "agent.executor.max_repeats": "The same rejected action so often in a row ends the episode. 0 never does.",
+    "agent.executor.sub_done": "The executor ends sub-goals itself. False: each gets exactly `step_limit` steps.",
+    "agent.flat.thoughts": "Demonstrations write sub-goals as thoughts before actions.",
+    "agent.flat.repeat_task": "Repeat the task after every observation.",
+    "agent.flat.max_tokens": "Longest reply, in tokens.",
+    "agent.flat.temperature": "Sampling temperature in training.",
+    "agent.flat.max_repeats": "As for the executor.",
+    "algo.name": "The algorithm. `himac` trains the hierarchical agent, `grpo` the flat one.",
+    "algo.tasks": "Tasks of an iteration.",
+    "algo.plans": "Blueprints sampled for each task: G of the paper.",
+    "algo.executions": "Executions sampled of the chosen blueprint: M of the paper.",
+    "algo.samples": "Episodes sampled for each task.",
+    "algo.std": "Standard deviation that divides the centred returns. `none` does not divide.",
+    "algo.blueprint_selection": "Which blueprint is executed in phase B: the `best`, or a `random` one (ablation).",
+    "algo.co_evolution": "Update after each phase. False: one joint update of both roles (ablation).",
+    "algo.require_positive": "Leave out tasks whose best blueprint has no positive return in phase B.",
+    "warmstart.games": "Demonstrated training tasks. Null takes all.",
+    "warmstart.passes": "Demonstrations of each task.",
+    "warmstart.batch_tokens": "Tokens of an optimiser step.",
+    "warmstart.optimizer": "`muon` for the hidden matrices with AdamW for the rest, or `adamw` for all.",
+    "warmstart.lr": "Peak learning rate. It falls to zero along a line.",
+    "warmstart.weight_decay": "Decoupled weight decay of matrices.",
+    "warmstart.warmup_fraction": "Share of the steps in which the learning rate rises.",
+    "warmstart.formats": "Agents whose formats are taught.",
+    "warmstart.context_weight": "Weight of predicting prompts and observations, beside 1 for replies.",
+    "warmstart.keep_success_only": "Leave out demonstrations that did not solve their task.",
+    "train.iterations": "Iterations of the run.",
+    "train.env_steps": "Stop after the iteration in which this many environment steps are reached. Null: no limit.",
+    "train.learner.optimizer": "As in `warmstart.optimizer`.",
+    "train.learner.lr": "Peak learning rate.",
+    "train.learner.betas": "Of AdamW.",
+    "train.learner.weight_decay": "Decoupled weight decay of matrices.",
+    "train.learner.warmup_steps": "Optimiser steps in which the learning rate rises.",
+    "train.learner.schedule": "What follows. `linear` and `cosine` reach zero at the last iteration.",
+    "train.learner.max_grad_norm": "Longer gradients are scaled down to this norm.",
+    "train.learner.mini_batches": "Optimiser steps of an epoch. Rows are split evenly.",
+    "train.learner.epochs": "Passes over the rows of an update.",
+    "train.learner.max_tokens_per_microbatch": "Bounds memory. The result does not depend on it.",
+    "train.learner.clip_low": "Lower clip range of the importance ratio.",
+    "train.learner.clip_high": "Upper clip range of the importance ratio.",
+    "train.learner.dual_clip": "Bounds the loss where the advantage is negative. Null is off.",
+    "train.learner.ratio": "Importance ratio of each token, or the geometric mean over the row.",
+    "train.learner.aggregation": "How token losses become one loss.",
+    "train.learner.kl_kind": "Estimator of the KL divergence from the starting model.",
+    "train.learner.kl_coef": "Weight of the KL term. 0 keeps no reference model.",
+    "train.learner.entropy_coef": "Weight of an entropy bonus.",
+    "train.eval_every": "Iterations between evaluations. 0 evaluates at the end only.",
+    "train.eval_tasks": "Tasks of an evaluation, the same in every run. Null takes the whole split.",
+    "train.checkpoint_every": "Iterations between checkpoints.",
+    "train.checkpoint_phases": "Also save between the phases of an iteration.",
+    "train.keep_checkpoints": "Newest checkpoints that are kept.",
+    "train.max_live": "Episodes under way at once.",
+    "eval.temperature": "0 is greedy.",
+    "eval.repeats": "Times `himac eval` runs every task.",
+    "eval.max_live": "Episodes under way at once in `himac eval`.",
+}
+
+_BOUNDS = {Gt: (">", "gt"), Ge: (">=", "ge"), Lt: ("<", "lt"), Le: ("<=", "le")}
+
+
+def sections(node: type[BaseModel] = Config, prefix: str = "") -> Iterator[tuple[str, type[BaseModel]]]:
+    """Every part of the tree with its dotted name, in the order of the file."""
+    yield prefix, node
+    for name, field in node.model_fields.items():
+        for part in models(field):
+            yield from sections(part, f"{prefix}.{name}" if prefix else name)
+
+
+def models(field: FieldInfo) -> list[type[BaseModel]]:
+    """The classes of a section, none for a plain value and several for a choice."""
+    parts = get_args(field.annotation) if _is_union(field.annotation) else (field.annotation,)
+    return [part for part in parts if isinstance(part, type) and issubclass(part, BaseModel)]
+
+
+def values(annotation: Any, bounds: list[Any]) -> str:
+    """What a key accepts, in words."""
+    if get_origin(annotation) is Annotated:
+        inner, *extra = get_args(annotation)
+        return values(inner, [*bounds, *(m for one in extra for m in getattr(one, "metadata", ()))])
+    if _is_union(annotation):
+        return " or ".join(values(part, bounds if part is not type(None) else []) for part in get_args(annotation))
+    if annotation is type(None):
+        return "null"
+    if get_origin(annotation) is Literal:
+        return ", ".join(f"`{choice}`" for choice in get_args(annotation))
+    if get_origin(annotation) is tuple:
+        parts = get_args(annotation)
+        return f"list of {values(parts[0], [])}" if parts[-1] is ... else f"{len(parts)} x {values(parts[0], [])}"
+    name = {int: "integer", float: "number", bool: "true, false", str: "text"}.get(annotation, "mapping")
+    limits = [f"{sign} {getattr(m, attribute):g}" for m in bounds for kind, (sign, attribute) in _BOUNDS.items()
+              if isinstance(m, kind)]  # fmt: skip
+    return " ".join([name, " and ".join(limits)]).strip()
+
+
+def spelled(value: Any) -> str:
+    """A default as it stands in a YAML file."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return f"[{', '.join(spelled(one) for one in value)}]"
+    return '""' if value == "" else str(value)
+
+
+def render() -> str:
+    """The page.
+
+    Raises:
+        KeyError: a key of the tree has no entry in `MEANINGS`.
+    """
+    lines = [INTRODUCTION]
+    for prefix, node in sections():
+        rows = []
+        for name, field in node.model_fields.items():
+            if models(field):
+                continue
+            key = f"{prefix}.{name}" if prefix else name
+            default = spelled(field.get_default(call_default_factory=True))
+            accepted = values(field.annotation, list(field.metadata))
+            rows.append(f"| `{key}` | `{default}` | {accepted} | {MEANINGS[key]} |")
+        title = f"{prefix} ({node.model_fields['name'].default})" if prefix == "algo" else prefix or "top level"
+        lines.append(f"## {title}\n\n{' '.join((node.__doc__ or '').split())}\n")
+        if rows:
+            lines.append("\n".join(["| key | default | values | meaning |", "|---|---|---|---|", *rows]) + "\n")
+    return "\n".join(lines)
+
+
+def _is_union(annotation: Any) -> bool:
+    return get_origin(annotation) in (Union, types.UnionType)
+
+
+if __name__ == "__main__":
+    TARGET.write_text(render(), encoding="utf-8")
+    print(f"wrote {TARGET}")
