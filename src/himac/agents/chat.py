@@ -6,6 +6,7 @@ context only grows: nothing that was sampled is ever rendered or tokenised again
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 _USER, _REPLY, _NEXT = "himac0user0marker", "himac0reply0marker", "himac0next0marker"
@@ -48,11 +49,15 @@ class ChatFormat:
 
     def open(self, text: str) -> list[int]:
         """Prompt of a new segment: one user message, ready for the reply."""
-        return self._encode(self._before + text + self._generation)
+        return self._message(self._before, text, self._generation)
 
     def follow(self, text: str) -> list[int]:
         """What comes between the end of a reply and the next one: a user message, ready for the reply."""
-        return self._encode(self._between + text + self._next_generation)
+        return self._message(self._between, text, self._next_generation)
+
+    def stop_also_at(self, token_ids: Iterable[int]) -> None:
+        """Further tokens that end a reply, such as those a model's generation configuration names."""
+        self.stop_token_ids = tuple(sorted({*self.stop_token_ids, *token_ids}))
 
     def encode_reply(self, text: str) -> list[int]:
         """A reply with its end token, as a demonstration spells it."""
@@ -65,6 +70,13 @@ class ChatFormat:
             ids = ids[:-1]
         text: str = self._tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
         return text.removesuffix(self._end)
+
+    def _message(self, before: str, text: str, after: str) -> list[int]:
+        """Template pieces around a message. A control token spelled out inside the message stays plain text."""
+        if not any(token in text for token in getattr(self._tokenizer, "all_special_tokens", ())):
+            return self._encode(before + text + after)
+        plain: list[int] = self._tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
+        return [*self._encode(before), *plain, *self._encode(after)]
 
     def _encode(self, text: str) -> list[int]:
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False)

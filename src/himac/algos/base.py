@@ -31,10 +31,16 @@ class PhaseOutcome:
 
 @dataclass(frozen=True, slots=True)
 class PhaseContext:
-    """Where in the run a phase stands; every random draw derives from `seed`."""
+    """Where in the run a phase stands.
+
+    Attributes:
+        seed: Every draw of the policy in this phase derives from it.
+        env_seed: The environments'; the same in all phases of an iteration, so that all start from the same states.
+    """
 
     iteration: int
     seed: int
+    env_seed: int = 0
 
 
 Phase = Callable[[PhaseContext, Sequence[Task], Any], PhaseOutcome]

@@ -27,7 +27,7 @@ class Grpo:
 
     def flat(self, at: PhaseContext, tasks: Sequence[Task], carry: Any) -> PhaseOutcome:
         """Sample a group of trajectories a task; the group-relative return is every token's advantage."""
-        episodes = self.sampler.rollout(tasks, self.config.samples, derive_seed(at.seed, "sample"))
+        episodes = self.sampler.rollout(tasks, self.config.samples, derive_seed(at.seed, "sample"), at.env_seed)
         groups = [
             Group(f"{at.iteration}/{n}", t, tuple(e)) for n, (t, e) in enumerate(zip(tasks, episodes, strict=True))
         ]

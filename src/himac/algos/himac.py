@@ -33,8 +33,8 @@ class Himac:
 
     def macro(self, at: PhaseContext, tasks: Sequence[Task], carry: Any) -> PhaseOutcome:
         """Phase A, lines 4-9: sampled blueprints under the greedy executor; gradient on blueprint tokens only."""
-        proposals = self.sampler.propose(tasks, self.config.plans, derive_seed(at.seed, "plan"))
-        episodes = self.sampler.execute(tasks, proposals, derive_seed(at.seed, "greedy"), greedy=True)
+        proposals = self.sampler.propose(tasks, self.config.plans, derive_seed(at.seed, "plan"), at.env_seed)
+        episodes = self.sampler.execute(tasks, proposals, derive_seed(at.seed, "greedy"), at.env_seed, greedy=True)
         groups = [
             Group(f"a{at.iteration}/{n}", t, tuple(e)) for n, (t, e) in enumerate(zip(tasks, episodes, strict=True))
         ]
@@ -45,7 +45,7 @@ class Himac:
         """Phase B, lines 11-14: sampled executions of z*; gradient on executor tokens only."""
         kept = [n for n, (_, value) in enumerate(carry) if value > 0 or not self.config.require_positive]
         chosen = [[Proposal.given(carry[n][0])] * self.config.executions for n in kept]
-        episodes = self.sampler.execute([tasks[n] for n in kept], chosen, derive_seed(at.seed, "sample"))
+        episodes = self.sampler.execute([tasks[n] for n in kept], chosen, derive_seed(at.seed, "sample"), at.env_seed)
         groups = [Group(f"b{at.iteration}/{n}", tasks[n], tuple(e)) for n, e in zip(kept, episodes, strict=True)]
         rows = [row for group in groups for row in execution_rows(group, self._advantages(group))]
         return PhaseOutcome(rows, groups)

@@ -19,8 +19,15 @@ class HierarchicalSampler:
     def __init__(self, setting: Setting, agent: HierarchicalAgent, collector: Collector) -> None:
         self.setting, self.agent, self.collector = setting, agent, collector
 
-    def propose(self, tasks: Sequence[Task], count: int, seed: int, greedy: bool = False) -> list[list[Proposal]]:
-        """`count` blueprints a task, sampled at the planner's temperature."""
+    def propose(
+        self, tasks: Sequence[Task], count: int, seed: int, env_seed: int, greedy: bool = False
+    ) -> list[list[Proposal]]:
+        """`count` blueprints a task, sampled at the planner's temperature.
+
+        Args:
+            seed: Of the policy's draws.
+            env_seed: Of the environments: the same number gives every episode of a task the same start.
+        """
         temperature = 0.0 if greedy else self.agent.config.planner.temperature
         programs = [
             propose(
@@ -30,7 +37,7 @@ class HierarchicalSampler:
                 count,
                 temperature,
                 derive_seed(seed, n, task.id),
-                env_seed(seed, n, task),
+                start_seed(env_seed, task),
             )
             for n, task in enumerate(tasks)
         ]
@@ -38,7 +45,12 @@ class HierarchicalSampler:
         return proposals
 
     def execute(
-        self, tasks: Sequence[Task], proposals: Sequence[Sequence[Proposal]], seed: int, greedy: bool = False
+        self,
+        tasks: Sequence[Task],
+        proposals: Sequence[Sequence[Proposal]],
+        seed: int,
+        env_seed: int,
+        greedy: bool = False,
     ) -> list[list[Episode]]:
         """One episode for every proposal of every task.
 
@@ -54,7 +66,7 @@ class HierarchicalSampler:
                     run_seed = derive_seed(seed, n, task.id, places[key])
                     programs.append(
                         execute(
-                            self.setting, self.agent, task, proposal, temperature, run_seed, env_seed(seed, n, task)
+                            self.setting, self.agent, task, proposal, temperature, run_seed, start_seed(env_seed, task)
                         )
                     )
         done: list[Episode] = self.collector.run(programs)
@@ -73,12 +85,19 @@ class FlatSampler:
     def __init__(self, setting: Setting, agent: FlatAgent, collector: Collector) -> None:
         self.setting, self.agent, self.collector = setting, agent, collector
 
-    def rollout(self, tasks: Sequence[Task], count: int, seed: int, greedy: bool = False) -> list[list[Episode]]:
+    def rollout(
+        self, tasks: Sequence[Task], count: int, seed: int, env_seed: int, greedy: bool = False
+    ) -> list[list[Episode]]:
         """`count` episodes a task."""
         temperature = 0.0 if greedy else self.agent.config.flat.temperature
         programs = [
             flat_episode(
-                self.setting, self.agent, task, temperature, derive_seed(seed, n, task.id, m), env_seed(seed, n, task)
+                self.setting,
+                self.agent,
+                task,
+                temperature,
+                derive_seed(seed, n, task.id, m),
+                start_seed(env_seed, task),
             )
             for n, task in enumerate(tasks)
             for m in range(count)
@@ -87,9 +106,9 @@ class FlatSampler:
         return [done[n * count : (n + 1) * count] for n in range(len(tasks))]
 
 
-def env_seed(seed: int, number: int, task: Task) -> int:
-    """Seed of the environment: shared by a group, so that all its episodes start alike."""
-    return derive_seed(seed, number, task.id, "env") % 2**31
+def start_seed(env_seed: int, task: Task) -> int:
+    """Seed of a task's environment: shared by all its episodes of an iteration, so that they start alike."""
+    return derive_seed(env_seed, task.id) % 2**31
 
 
 def _with_plan(episode: Episode, proposal: Proposal) -> Episode:

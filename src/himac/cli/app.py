@@ -102,7 +102,7 @@ def evaluate(
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first tasks of the split.")] = None,
     blueprints: Annotated[str, typer.Option(help="planner | random | none: who writes the blueprints.")] = "planner",
     planner_model: Annotated[
-        Path | None, typer.Option(help="Another model that writes the blueprints, sampled at temperature 1.")
+        Path | None, typer.Option(help="Another model that writes the blueprints, sampled at planner.temperature.")
     ] = None,
 ) -> None:
     """Run every task of a split once and write per-task results."""

@@ -69,7 +69,7 @@ def evaluate_command(
                         seed=derive_seed(config.seed, "repeat", repeat) if repeat else config.seed,
                         blueprints=cast("BlueprintSource", blueprints),
                         planner=planner,
-                        planner_temperature=1.0 if planner is not None else None,
+                        planner_temperature=config.agent.planner.temperature if planner is not None else None,
                         on_result=tick,
                     )
                 )

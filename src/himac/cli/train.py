@@ -27,7 +27,7 @@ def train_command(
     config_path: Path, overrides: Sequence[str], run_dir: Path | None, resume: bool, model: Path | None
 ) -> None:
     """Prepare the run directory and train."""
-    config = load_config(config_path, [*overrides, *([f"model.path={model}"] if model else [])])
+    config = load_config(config_path, [*overrides, *([f"model.path={json.dumps(str(model))}"] if model else [])])
     run_training(config, run_dir or Path("runs") / config_path.stem, resume)
 
 

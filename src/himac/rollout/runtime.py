@@ -84,6 +84,9 @@ def build_runtime(
     positions = int(getattr(model.config, "max_position_embeddings", config.agent.max_context))
     max_context = min(config.agent.max_context, positions)
     engine = LocalEngine(model, tokenizer, max_slots=max_live, max_context=max_context)
+    agent = AGENTS[config.agent.name](tokenizer, benchmark.texts, config.agent)
+    ends = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
+    agent.chat.stop_also_at([ends] if isinstance(ends, int) else ends or ())
     pool = EnvPool(benchmark.make_env, workers=config.env.workers, timeout_s=config.env.timeout_s)
     return Runtime(
         config=config,
@@ -91,7 +94,7 @@ def build_runtime(
         model=model,
         tokenizer=tokenizer,
         engine=engine,
-        agent=AGENTS[config.agent.name](tokenizer, benchmark.texts, config.agent),
+        agent=agent,
         pool=pool,
         collector=Collector(engine, pool, max_live=max_live),
         setting=Setting(benchmark, config, max_context),

@@ -113,7 +113,7 @@ class Trainer:
     ) -> None:
         started = time.perf_counter()
         before = self._usage()
-        phase_seed = PhaseContext(at.iteration, derive_seed(at.seed, name))
+        phase_seed = PhaseContext(at.iteration, derive_seed(at.seed, name), derive_seed(at.seed, "env"))
         outcome = phase(phase_seed, tasks, self.progress.carry)
         rollout_s = time.perf_counter() - started
         updated = self._update(outcome.rows)

@@ -61,7 +61,7 @@ def test_demonstrated_replies_are_imitated_and_mistakes_are_not() -> None:
     st.lists(st.tuples(st.booleans(), st.lists(st.integers(0, 99), max_size=4)), max_size=6),
 )
 def test_what_is_trained_is_what_was_sampled(prompt: list[int], pieces: list[tuple[bool, list[int]]]) -> None:
-    """For any sequence of pieces, a row's mask is on the tokens of the replies and on nothing else."""
+    """For any sequence of pieces, a row ends with the last reply and its mask is on the replies' tokens only."""
     recorder = SegmentRecorder(Role.PLANNER, prompt)
     expected, total = [False] * len(prompt), len(prompt)
     for mine, ids in pieces:
@@ -72,7 +72,9 @@ def test_what_is_trained_is_what_was_sampled(prompt: list[int], pieces: list[tup
         expected += [mine] * len(ids)
         total += len(ids)
     row = segment_row(recorder.segment(), 2.0, "g")
-    assert row.input_ids.tolist() == prompt + [token for _, ids in pieces for token in ids]
+    end = max((place + 1 for place, flag in enumerate(expected) if flag), default=1)
+    expected = expected[:end]
+    assert row.input_ids.tolist() == (prompt + [token for _, ids in pieces for token in ids])[:end]
     assert row.loss_mask.tolist() == expected
     assert row.advantages.tolist() == [2.0 * flag for flag in expected]
     assert row.old_logprobs.tolist() == [-1.0 * flag for flag in expected]
