@@ -6,9 +6,6 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-# Tests share the cores with each other; one thread a process is the fastest arrangement.
-export OMP_NUM_THREADS ?= 1
-
 .PHONY: help install demo test lint types layers clean
 
 help:
@@ -30,7 +27,9 @@ $(STAMP): pyproject.toml constraints.txt
 demo: install
 	$(BIN)/himac demo
 
-# pytest comes last, so that its closing line is the last line of the output.
+# pytest comes last, so that its closing line is the last line of the output. Tests share the cores with each other;
+# one thread a process is the fastest arrangement.
+test: export OMP_NUM_THREADS ?= 1
 test: install
 	@$(MAKE) --no-print-directory lint types layers
 	@$(BIN)/python -m pytest -q -n $(WORKERS)
