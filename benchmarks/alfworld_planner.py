@@ -1,4 +1,4 @@
-"""Does the planner matter? Trained executors under four kinds of blueprints, on the 200 held-out built-in games.
+"""Does the planner matter? Trained executors under four kinds of blueprints, on 200 held-out built-in games.
 
     python benchmarks/alfworld_planner.py runs/demo runs/demo-2 runs/demo-3
 
