@@ -3,7 +3,7 @@
     python benchmarks/alfworld_planner.py runs/demo runs/demo-2 runs/demo-3
 
 Each argument is the directory of a finished `himac demo` run. The executor is always the trained one; the blueprints
-come from the trained planner, from the planner as it was after the warm start (sampled at its training temperature), from
+come from the trained planner, from the planner as it was after the warm start (sampled), from
 `random_blueprint` (well formed, blind to the task), or there is a single sub-goal: the task itself. Writes
 benchmarks/results/alfworld_planner.json.
 """
