@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from himac.agents.flat import FlatAgent
 from himac.agents.hierarchical import HierarchicalAgent
@@ -113,17 +114,4 @@ def start_seed(env_seed: int, task: Task) -> int:
 
 def _with_plan(episode: Episode, proposal: Proposal) -> Episode:
     """The shared episode of equal blueprints, with this proposal's own planner tokens."""
-    if episode.plan is proposal.plan:
-        return episode
-    return Episode(
-        task=episode.task,
-        seed=episode.seed,
-        blueprint=proposal.blueprint,
-        plan=proposal.plan,
-        segments=episode.segments,
-        ret=episode.ret,
-        stop=episode.stop,
-        env_steps=episode.env_steps,
-        wall_s=episode.wall_s,
-        error=episode.error,
-    )
+    return replace(episode, blueprint=proposal.blueprint, plan=proposal.plan)
