@@ -11,14 +11,18 @@ import difflib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from himac.errors import ConfigError
 
 Positive = Annotated[int, Field(gt=0)]
 NonNegative = Annotated[int, Field(ge=0)]
+Discount = Annotated[float, Field(gt=0, le=1)]
+StdKind = Literal["population", "sample", "none"]
+StatisticsKind = Literal["trajectories", "rows"]
 
 
 class _Node(BaseModel):
@@ -31,6 +35,40 @@ class ModelConfig(_Node):
     path: str = ""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     device: Literal["auto", "cpu", "cuda"] = "auto"
+
+
+class EngineConfig(_Node):
+    """What generates: the model in this process, or an OpenAI-compatible chat endpoint (`openai`), for evaluation only.
+
+    The endpoint's key is read from the environment variable `key_variable` and never stored.
+    """
+
+    name: Literal["local", "openai"] = "local"
+    model: str = ""
+    base_url: str = ""
+    key_variable: str = "OPENAI_API_KEY"
+    concurrency: Positive = 16
+    timeout_s: Annotated[float, Field(gt=0)] = 120.0
+    max_tries: Positive = 6
+    max_wait_s: Annotated[float, Field(gt=0)] = 60.0
+    max_context: Positive = 65536
+    logprobs: bool = False
+    length_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    omit: tuple[str, ...] = ()
+    extra: dict[str, Any] = Field(default_factory=dict)
+    price_in: Annotated[float, Field(ge=0)] | None = None
+    price_out: Annotated[float, Field(ge=0)] | None = None
+
+    @model_validator(mode="after")
+    def _coherent(self) -> EngineConfig:
+        address = urlsplit(self.base_url)
+        if address.username or address.password:
+            raise ValueError("base_url must not hold a key or password; give the key in the variable of key_variable")
+        if self.base_url and (address.scheme not in ("http", "https") or not address.hostname):
+            raise ValueError("base_url is an address such as http://localhost:8000/v1")
+        if (self.price_in is None) != (self.price_out is None):
+            raise ValueError("give both price_in and price_out, or neither")
+        return self
 
 
 class InitConfig(_Node):
@@ -86,25 +124,50 @@ class ExecutorConfig(_Node):
     sub_done: bool = True
 
 
-class FlatConfig(_Node):
-    """The flat ReAct-style policy: one context for the whole episode; `thoughts` lets it write a sub-goal down."""
+class EpisodePolicyConfig(_Node):
+    """What policies with one context for the whole episode share."""
 
-    thoughts: bool = True
     repeat_task: bool = False
     max_tokens: Positive = 48
     temperature: Annotated[float, Field(gt=0)] = 1.0
     max_repeats: NonNegative = 4
 
 
-class AgentConfig(_Node):
-    """Which agent acts, and the limits both kinds share."""
+class FlatConfig(EpisodePolicyConfig):
+    """The flat ReAct-style policy; `thoughts` lets it write a sub-goal down."""
 
-    name: Literal["hierarchical", "flat"] = "hierarchical"
+    thoughts: bool = True
+
+
+class HiperAgentConfig(EpisodePolicyConfig):
+    """The KEEP/SWITCH policy; `restate` lets KEEP repeat the sub-goal."""
+
+    restate: bool = False
+
+
+class PromptingConfig(_Node):
+    """How a model is addressed that was not trained for the task: `plain`, `react`, `reflexion`, `style: prompting`."""
+
+    instructions: str = ""
+    example: bool = False
+    admissible: bool = False
+    max_tokens: Positive = 512
+    trials: Positive = 3
+    memory: Positive = 3
+
+
+class AgentConfig(_Node):
+    """Which agent acts, and the limits all kinds share."""
+
+    name: Literal["hierarchical", "flat", "hiper", "plain", "react", "reflexion"] = "hierarchical"
+    style: Literal["trained", "prompting"] = "trained"
     max_context: Positive = 2048
     failure_penalty: Annotated[float, Field(le=0)] = -1.0
     planner: PlannerConfig = PlannerConfig()
     executor: ExecutorConfig = ExecutorConfig()
     flat: FlatConfig = FlatConfig()
+    hiper: HiperAgentConfig = HiperAgentConfig()
+    prompting: PromptingConfig = PromptingConfig()
 
 
 class HimacConfig(_Node):
@@ -114,22 +177,81 @@ class HimacConfig(_Node):
     tasks: Positive = 16
     plans: Annotated[int, Field(ge=2)] = 8
     executions: Annotated[int, Field(ge=2)] = 8
-    std: Literal["population", "sample", "none"] = "population"
+    std: StdKind = "population"
     blueprint_selection: Literal["best", "random"] = "best"
     co_evolution: bool = True
     require_positive: bool = False
+    resample: NonNegative = 0
+    score_executions: NonNegative = 0
+    step_weight: Annotated[float, Field(ge=0)] = 0.0
+    gamma: Discount = 0.95
 
 
-class GrpoConfig(_Node):
-    """Flat GRPO: whole trajectories of one task compared with one another."""
+class FlatAlgoConfig(_Node):
+    """What the methods without a hierarchy share."""
 
-    name: Literal["grpo"] = "grpo"
+    name: str
     tasks: Positive = 16
     samples: Annotated[int, Field(ge=2)] = 8
-    std: Literal["population", "sample", "none"] = "population"
+    resample: NonNegative = 0
 
 
-AlgoConfig = Annotated[HimacConfig | GrpoConfig, Field(discriminator="name")]
+class GrpoConfig(FlatAlgoConfig):
+    """Flat GRPO: whole trajectories of one task compared with one another. HiMAC without its hierarchy."""
+
+    name: Literal["grpo"] = "grpo"
+    std: StdKind = "population"
+
+
+class RlooConfig(FlatAlgoConfig):
+    """Flat RLOO: each trajectory compared with the mean of the others of its task."""
+
+    name: Literal["rloo"] = "rloo"
+
+
+class GigpoConfig(FlatAlgoConfig):
+    """GiGPO: as GRPO, and steps taken in the same state compared with one another.
+
+    Both standard deviations `none` is GiGPO without std.
+    """
+
+    name: Literal["gigpo"] = "gigpo"
+    std: StdKind = "population"
+    step_std: StdKind = "population"
+    gamma: Discount = 0.95
+    step_weight: Annotated[float, Field(ge=0)] = 1.0
+    similarity: Annotated[float, Field(gt=0, lt=1)] | None = None
+    statistics: StatisticsKind = "trajectories"
+
+
+class HiperConfig(FlatAlgoConfig):
+    """HiPER: a policy that keeps or switches its sub-goal, with hierarchical advantages from learned values."""
+
+    name: Literal["hiper"] = "hiper"
+    heads: Literal[1, 2, 3] = 3
+    gamma: Discount = 1.0
+    lam_turn: Annotated[float, Field(ge=0, le=1)] = 1.0
+    lam_seg: Annotated[float, Field(ge=0, le=1)] = 0.95
+    keep_penalty: Annotated[float, Field(le=0)] = -0.3
+    keep_penalty_mode: Literal["fixed", "normalized"] = "normalized"
+    consistency_penalty: Annotated[float, Field(le=0)] = -0.3
+    normalise: bool = True
+
+
+class PpoConfig(FlatAlgoConfig):
+    """PPO: a critic values every token of an episode. `reward_kl` penalises leaving the starting model."""
+
+    name: Literal["ppo"] = "ppo"
+    samples: Positive = 8
+    gamma: Discount = 1.0
+    lam: Annotated[float, Field(ge=0, le=1)] = 0.95
+    whiten: bool = True
+    reward_kl: Annotated[float, Field(ge=0)] = 0.0
+
+
+AlgoConfig = Annotated[
+    HimacConfig | GrpoConfig | PpoConfig | RlooConfig | GigpoConfig | HiperConfig, Field(discriminator="name")
+]
 
 
 class LearnerConfig(_Node):
@@ -149,10 +271,21 @@ class LearnerConfig(_Node):
     clip_high: Annotated[float, Field(gt=0)] = 0.2
     dual_clip: Annotated[float, Field(gt=1)] | None = None
     ratio: Literal["token", "sequence"] = "token"
-    aggregation: Literal["token-mean", "seq-mean-token-sum", "seq-mean-token-mean"] = "token-mean"
+    aggregation: Literal["token-mean", "seq-mean-token-sum", "seq-mean-token-mean", "seq-mean-token-sum-norm"] = (
+        "token-mean"
+    )
+    aggregation_horizon: Positive | None = None
     kl_kind: Literal["k1", "k2", "k3"] = "k3"
     kl_coef: Annotated[float, Field(ge=0)] = 0.01
     entropy_coef: Annotated[float, Field(ge=0)] = 0.0
+    credit: Literal["uniform", "dgpo"] = "uniform"
+    credit_temperature: Annotated[float, Field(gt=0)] = 0.1
+    value_coef: Annotated[float, Field(ge=0)] = 0.02
+    value_clip: Annotated[float, Field(gt=0)] | None = None
+    value_detach: bool = False
+    value_lr: Annotated[float, Field(gt=0)] = 10.0
+    value_warmup: NonNegative = 0
+    precision: Literal["fp32", "bf16", "auto"] = "fp32"
 
 
 class WarmstartConfig(_Node):
@@ -165,13 +298,16 @@ class WarmstartConfig(_Node):
     lr: Annotated[float, Field(gt=0)] = 0.01
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     warmup_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.02
-    formats: tuple[Literal["hierarchical", "flat"], ...] = ("hierarchical",)
+    formats: tuple[Literal["hierarchical", "flat", "hiper"], ...] = ("hierarchical",)
     context_weight: Annotated[float, Field(ge=0)] = 0.2
     keep_success_only: bool = True
 
 
 class TrainConfig(_Node):
-    """The loop around the algorithm. Training ends at `iterations` or `env_steps`, whichever comes first."""
+    """The loop around the algorithm. Training ends at `iterations` or `env_steps`, whichever comes first.
+
+    `rollout_workers` are processes that run episodes side by side, for small models on a CPU; `max_live` is for each.
+    """
 
     iterations: Positive = 100
     env_steps: Positive | None = None
@@ -182,6 +318,7 @@ class TrainConfig(_Node):
     checkpoint_phases: bool = False
     keep_checkpoints: Positive = 2
     max_live: Positive = 64
+    rollout_workers: Positive = 1
 
 
 class EvalConfig(_Node):
@@ -198,6 +335,7 @@ class Config(_Node):
     seed: int = 0
     threads: Positive | None = None
     model: ModelConfig = ModelConfig()
+    engine: EngineConfig = EngineConfig()
     init: InitConfig = InitConfig()
     env: EnvConfig = EnvConfig()
     agent: AgentConfig = AgentConfig()
@@ -304,13 +442,15 @@ def _explain(error: ValidationError) -> str:
         close = difflib.get_close_matches(location[-1], known, n=1)
         hint = f"did you mean '{close[0]}'?" if close else f"known keys here: {', '.join(known)}"
         return f"unknown configuration key '{key}'; {hint}"
+    if first["type"] == "value_error":  # of our own validators, which say it all
+        return f"configuration key '{key}': {first['ctx']['error']}"
     more = len(error.errors()) - 1
     return f"configuration key '{key}': {first['msg']} (got {first['input']!r})" + (f"; {more} more" if more else "")
 
 
 def _known_keys(location: Sequence[str], algorithm: str | None) -> list[str]:
-    config = Config(algo=GrpoConfig()) if algorithm == GrpoConfig().name else Config()
-    node: Any = config.model_dump()
+    tree: dict[str, Any] = {} if algorithm is None else {"algo": {"name": algorithm}}
+    node: Any = Config.model_validate(tree).model_dump()
     for part in location:
         node = node.get(part, {}) if isinstance(node, dict) else {}
     return sorted(node) if isinstance(node, dict) else []

@@ -52,6 +52,12 @@ class MissingDependencyError(HimacError):
     exit_code = 8
 
 
+class EndpointError(HimacError):
+    """A model endpoint refuses to work: a wrong key, an unknown model, an account without credit."""
+
+    exit_code = 9
+
+
 class InterruptedRunError(HimacError):
     """The user pressed Ctrl-C."""
 

@@ -13,9 +13,11 @@ import numpy as np
 
 from himac.agents.flat import FlatAgent
 from himac.agents.hierarchical import HierarchicalAgent
+from himac.agents.reflexion import ReflexionAgent
 from himac.rollout.episode import Proposal, execute, flat_episode, propose
-from himac.rollout.program import Program
+from himac.rollout.program import Commands
 from himac.rollout.runtime import Runtime
+from himac.rollout.trials import trials
 from himac.seeding import derive_seed
 from himac.train.atomic import WriteGuard, write_text
 from himac.types import Episode, Task
@@ -47,7 +49,22 @@ def evaluate(
         Episodes in the order of the tasks.
     """
     agent, setting = runtime.agent, runtime.setting
-    seeds = [derive_seed(seed, "eval", task.id) for task in tasks]
+    seeds = [task_seed(seed, task) for task in tasks]
+    if runtime.config.engine.name != "local" or isinstance(agent, ReflexionAgent):
+        runs = [
+            trials(
+                setting,
+                agent,
+                task,
+                temperature,
+                s,
+                s % 2**31,
+                proposal=None if blueprints == "planner" else given_blueprint(runtime, task, s, blueprints),
+            )
+            for task, s in zip(tasks, seeds, strict=True)
+        ]
+        tell = None if on_result is None else (lambda done: on_result(done[-1].episode))
+        return [done[-1].episode for done in runtime.collector.run(runs, tell)]
     if isinstance(agent, FlatAgent):
         flat = [
             flat_episode(setting, agent, task, temperature, s, s % 2**31) for task, s in zip(tasks, seeds, strict=True)
@@ -58,15 +75,15 @@ def evaluate(
         hot = temperature if planner_temperature is None else planner_temperature
         proposals = source.collector.run(_plans(source, tasks, seeds, hot))
     else:
-        proposals = [[_given(runtime, task, s, blueprints)] for task, s in zip(tasks, seeds, strict=True)]
-    programs: list[Program] = [
+        proposals = [[given_blueprint(runtime, task, s, blueprints)] for task, s in zip(tasks, seeds, strict=True)]
+    programs: list[Commands] = [
         execute(setting, agent, task, proposal[0], temperature, s, s % 2**31)
         for task, proposal, s in zip(tasks, proposals, seeds, strict=True)
     ]
     return runtime.collector.run(programs, on_result)
 
 
-def _plans(source: Runtime, tasks: Sequence[Task], seeds: Sequence[int], temperature: float) -> list[Program]:
+def _plans(source: Runtime, tasks: Sequence[Task], seeds: Sequence[int], temperature: float) -> list[Commands]:
     assert isinstance(source.agent, HierarchicalAgent)
     return [
         propose(source.setting, source.agent, task, 1, temperature, s, s % 2**31)
@@ -74,7 +91,18 @@ def _plans(source: Runtime, tasks: Sequence[Task], seeds: Sequence[int], tempera
     ]
 
 
-def _given(runtime: Runtime, task: Task, seed: int, source: BlueprintSource) -> Proposal:
+def repeat_seed(seed: int, repeat: int) -> int:
+    """Seed of a repeat; the first one is the evaluation's own."""
+    return derive_seed(seed, "repeat", repeat) if repeat else seed
+
+
+def task_seed(seed: int, task: Task) -> int:
+    """Seed of a task, whatever else is evaluated."""
+    return derive_seed(seed, "eval", task.id)
+
+
+def given_blueprint(runtime: Runtime, task: Task, seed: int, source: BlueprintSource) -> Proposal:
+    """A blueprint that no planner wrote; see `evaluate`."""
     if source == "random":
         goals = runtime.benchmark.random_blueprint(task, random.Random(seed))
     else:
@@ -143,6 +171,11 @@ def record(episode: Episode, split_hash: str) -> dict[str, Any]:
 
 def write_results(path: Path, episodes: Sequence[Episode], split_hash: str) -> None:
     """Write `results.jsonl` whole or not at all."""
+    write_records(path, [record(episode, split_hash) for episode in episodes])
+
+
+def write_records(path: Path, lines: Sequence[dict[str, Any]]) -> None:
+    """Write a file of one JSON object a line, whole or not at all."""
     with WriteGuard(f"results {path}"):
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_text(path, "\n".join(json.dumps(record(e, split_hash), ensure_ascii=False) for e in episodes))
+        write_text(path, "\n".join(json.dumps(line, ensure_ascii=False) for line in lines))

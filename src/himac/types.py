@@ -39,6 +39,7 @@ class StopReason(StrEnum):
     MALFORMED_BLUEPRINT = "malformed_blueprint"
     CONTEXT_LIMIT = "context_limit"
     ENV_ERROR = "env_error"
+    ENGINE_ERROR = "engine_error"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +100,8 @@ class Turn:
         invalid: The environment rejected the action; the state did not change.
         sub_done: The reply closed the sub-goal.
         start, end: Half-open span of the reply's tokens in the segment's `token_ids`.
+        anchor: What tells the state the reply was given in from others: the observation before it, or the
+            environment's own `info["anchor"]`.
     """
 
     action: str | None
@@ -108,6 +111,7 @@ class Turn:
     sub_done: bool
     start: int
     end: int
+    anchor: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -140,7 +144,7 @@ class Episode:
         ret: Undiscounted return with penalties and, for failures, the floor (see `rollout.returns`).
         env_steps: Environment steps taken.
         wall_s: Seconds from start to end, waiting included.
-        error: Traceback text when `stop` is `ENV_ERROR`.
+        error: Traceback text when `stop` is `ENV_ERROR`, the cause when it is `ENGINE_ERROR`.
     """
 
     task: Task
@@ -159,6 +163,11 @@ class Episode:
         return self.stop is StopReason.SUCCESS
 
     @property
+    def broken(self) -> bool:
+        """The environment or the engine failed: the episode says nothing about the policy."""
+        return self.stop in (StopReason.ENV_ERROR, StopReason.ENGINE_ERROR)
+
+    @property
     def turns(self) -> tuple[Turn, ...]:
         return tuple(turn for segment in self.segments for turn in segment.turns)
 
@@ -173,6 +182,21 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class ValueTargets:
+    """What the value heads learn from a row: for H heads, the value of the state in which each token was chosen.
+
+    Attributes:
+        mask: bool [T, H], where head h is trained.
+        old: float32 [T, H], predicted when the row was made (for value clipping).
+        target: float32 [T, H], the return to predict.
+    """
+
+    mask: BoolArray
+    old: FloatArray
+    target: FloatArray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Row:
     """One sequence of the update; the learner sees nothing but rows.
 
@@ -183,6 +207,7 @@ class Row:
         advantages: float32 [T], one value a token (constant for trajectory-level methods); in supervised training the
             token's weight.
         group_id: Comparison group, for logging and sequence-level aggregation.
+        value: Targets of the value heads, for methods with a critic.
     """
 
     input_ids: IntArray
@@ -191,6 +216,7 @@ class Row:
     advantages: FloatArray
     role: Role
     group_id: str
+    value: ValueTargets | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from himac.train.value import VALUE_FILE
 from support.cli import Cli, lines
 
 
@@ -94,6 +95,26 @@ def test_killed_and_resumed(
     points: list[Callable[[Path], bool]], cli: Cli, tiny_yaml: Path, tiny_model: Path, reference: bytes
 ) -> None:
     check(points, cli, tiny_yaml, tiny_model, reference)
+
+
+def test_a_critic_is_resumed_exactly(cli: Cli, tiny_yaml: Path, tiny_model: Path) -> None:
+    """Value heads, their optimiser state and the critic's warm-up; killed while the second update is under way."""
+    learner = ["train.learner.value_warmup=1", "train.learner.credit=dgpo", "train.learner.kl_coef=0"]
+    settings = ["algo={name: ppo, tasks: 2, samples: 3, reward_kl: 0.05}", "agent.name=flat", *learner]
+    start = ("train", tiny_yaml, "--model", tiny_model, "train.eval_every=0", *settings)
+    assert cli.run(*start, "--run-dir", "whole").code == 0
+    run, _ = kill_and_resume(cli, start, [after("metrics.jsonl", 1)])
+    whole = cli.folder / "whole"
+    metrics = (run / "metrics.jsonl").read_bytes()
+    assert metrics == (whole / "metrics.jsonl").read_bytes()
+    for record in map(json.loads, metrics.splitlines()[:3]):
+        assert record["phase"] == "flat"
+        assert record["value_loss"] > 0
+    latest = (run / "checkpoints" / "latest").read_text(encoding="utf-8").strip()
+    for name in (VALUE_FILE, "model.safetensors"):
+        assert (run / "checkpoints" / latest / name).read_bytes() == (
+            whole / "checkpoints" / latest / name
+        ).read_bytes()
 
 
 @pytest.mark.slow

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from himac.agents.hiper import RULES
 from himac.agents.parsing import format_blueprint
 from himac.config import Config, parse_config
 from himac.engines.local.init_model import init_model
-from himac.rollout.runtime import build_runtime
+from himac.rollout.runtime import Runtime, build_runtime
+from himac.train.checkpoint import save_model
 from himac.train.factory import make_learner
 from himac.train.trainer import Trainer
 from himac.train.warmstart import warmstart
@@ -39,39 +42,72 @@ class CarelessColours(ColourBenchmark):
 ALGORITHMS: dict[str, dict[str, Any]] = {
     "himac": {"name": "himac", "tasks": 12, "plans": 6, "executions": 4},
     "grpo": {"name": "grpo", "tasks": 12, "samples": 8},
+    "rloo": {"name": "rloo", "tasks": 12, "samples": 8},
+    "gigpo": {"name": "gigpo", "tasks": 12, "samples": 8},
+    "ppo": {"name": "ppo", "tasks": 12, "samples": 8},
+    "hiper": {"name": "hiper", "tasks": 12, "samples": 8},
 }
-AGENTS = {"himac": "hierarchical", "grpo": "flat"}
+WORDS = {"hiper": (RULES, "KEEP\n> red", "SWITCH: say red\n> red")}
+AGENTS = {"himac": "hierarchical", "grpo": "flat", "rloo": "flat", "gigpo": "flat", "ppo": "flat", "hiper": "hiper"}
 
 
-def toy_config(algorithm: str, seed: int = 0, **train: Any) -> Config:
-    """A run of `algorithm` on the colours."""
+def toy_config(
+    algorithm: str,
+    seed: int = 0,
+    settings: dict[str, Any] | None = None,
+    executor: dict[str, Any] | None = None,
+    **train: Any,
+) -> Config:
+    """A run of `algorithm` on the colours, with other `settings` of it and of the executor."""
     agent = AGENTS[algorithm]
     return parse_config(
         {
             "seed": seed,
-            "env": {"name": "colours", "step_limit": 6},
+            # The careless imitator of `hiper` knows no third turn, and would fill it with tokens of no format.
+            "env": {"name": "colours", "step_limit": 2 if agent == "hiper" else 6},
             "agent": {
                 "name": agent,
-                "max_context": 160,
+                "max_context": 256 if agent == "hiper" else 160,
                 "planner": {"max_subgoals": 4, "max_tokens": 24},
-                "executor": {"step_limit": 3, "max_tokens": 8},
+                "executor": {"step_limit": 3, "max_tokens": 8} | (executor or {}),
                 "flat": {"max_tokens": 12, "thoughts": False},
+                "hiper": {"max_tokens": 20},
             },
-            "algo": ALGORITHMS[algorithm],
+            "algo": ALGORITHMS[algorithm] | (settings or {}),
             "warmstart": {"passes": 140, "batch_tokens": 400, "lr": 0.02, "formats": [agent]},
             "train": {"eval_every": 0, "checkpoint_every": 1000} | train,
         }
     )
 
 
-def make_toy_model(path: Path, seed: int = 0) -> Path:
-    """An untrained model with a tokenizer for the benchmark's few words."""
+def make_toy_model(path: Path, seed: int = 0, words: Sequence[str] = ()) -> Path:
+    """An untrained model with a tokenizer for the benchmark's few words, and others."""
     benchmark = ColourBenchmark()
     demos = [benchmark.demonstrate(task, random.Random(0)) for task in benchmark.tasks("train")]
     texts = [f"{demo.observation}\nTask: {demo.instruction}\n{format_blueprint(demo.blueprint)}" for demo in demos]
-    texts += ["Plan. Act. Goal: say you said red green blue gold Nothing happens."] * 4
+    texts += ["Plan. Act. Goal: say you said red green blue gold Nothing happens.", *words] * 4
     init_model(path, texts, vocab_size=420, hidden_size=64, layers=2, heads=4, kv_heads=2, max_position=256, seed=seed)
     return path
+
+
+def make_imitator(algorithm: str, path: Path) -> Path:
+    """A careless imitator with the agent of `algorithm`."""
+    torch.set_num_threads(1)
+    model = make_toy_model(path / "untrained", words=WORDS.get(AGENTS[algorithm], ()))
+    with build_runtime(toy_config(algorithm), str(model), 64, ColourBenchmark()) as runtime:
+        _imitate(runtime)
+        return save_model(path / "imitator", runtime.model, runtime.tokenizer)
+
+
+def _imitate(runtime: Runtime) -> None:
+    config = runtime.config
+    warmstart(runtime)  # learns to copy
+    runtime.benchmark = CarelessColours()
+    runtime.config = config.model_copy(
+        update={"warmstart": config.warmstart.model_copy(update={"passes": 25, "lr": 0.01})}
+    )
+    warmstart(runtime)  # and to be careless about it
+    runtime.config = config
 
 
 def learn(config: Config, model: Path, run_dir: Path, imitate: bool = True) -> list[dict[str, Any]]:
@@ -79,12 +115,6 @@ def learn(config: Config, model: Path, run_dir: Path, imitate: bool = True) -> l
     torch.set_num_threads(1)
     with build_runtime(config, str(model), 64, ColourBenchmark()) as runtime:
         if imitate:
-            warmstart(runtime)  # learns to copy
-            runtime.benchmark = CarelessColours()
-            runtime.config = config.model_copy(
-                update={"warmstart": config.warmstart.model_copy(update={"passes": 25, "lr": 0.01})}
-            )
-            warmstart(runtime)  # and to be careless about it
-            runtime.config = config
+            _imitate(runtime)
         Trainer(config, runtime, make_learner(runtime.model, config), run_dir).run()
     return [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]

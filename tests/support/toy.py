@@ -41,7 +41,6 @@ class ColourEnv(gymnasium.Env[str, str]):
 class ColourBenchmark:
     name = "colours"
     texts = PromptTexts(planner="Plan.", executor="Act.", flat="Act.")
-    step_limit = 6
     reward_scale = 10.0
     worst_step_reward = 0.0
 

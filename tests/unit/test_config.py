@@ -36,6 +36,7 @@ def test_saved_and_loaded_again(tmp_path: Path) -> None:
         "name": "grpo",
         "tasks": 16,
         "samples": 3,
+        "resample": 0,
         "std": "population",
     }
 

@@ -7,9 +7,11 @@ context only grows: nothing that was sampled is ever rendered or tokenised again
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 
 _USER, _REPLY, _NEXT = "himac0user0marker", "himac0reply0marker", "himac0next0marker"
+_KEPT_MESSAGES = 4096  # observations repeat; each is tokenised once
 
 
 class ChatFormat:
@@ -22,6 +24,7 @@ class ChatFormat:
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
+        self._messages = lru_cache(_KEPT_MESSAGES)(self._message_ids)
         eos = tokenizer.eos_token or "\n\n"
         if getattr(tokenizer, "chat_template", None):
             messages = [
@@ -72,6 +75,9 @@ class ChatFormat:
         return text.removesuffix(self._end)
 
     def _message(self, before: str, text: str, after: str) -> list[int]:
+        return list(self._messages(before, text, after))
+
+    def _message_ids(self, before: str, text: str, after: str) -> list[int]:
         """Template pieces around a message. A control token spelled out inside the message stays plain text."""
         if not any(token in text for token in getattr(self._tokenizer, "all_special_tokens", ())):
             return self._encode(before + text + after)

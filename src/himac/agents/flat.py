@@ -5,11 +5,17 @@ from __future__ import annotations
 from himac.agents.base import AgentBase
 from himac.agents.parsing import clean_action
 from himac.agents.recorder import SegmentRecorder
+from himac.config import EpisodePolicyConfig
 from himac.types import Demonstration, Role, Row
 
 
 class FlatAgent(AgentBase):
     """Prompts and parser of a policy without hierarchy; thoughts stand in `<think>` tags before the action."""
+
+    @property
+    def limits(self) -> EpisodePolicyConfig:
+        """Settings of this policy's replies."""
+        return self.config.flat
 
     def prompt(self, instruction: str, observation: str) -> list[int]:
         """Token ids that open the episode."""
@@ -19,7 +25,7 @@ class FlatAgent(AgentBase):
 
     def turn(self, observation: str, instruction: str) -> list[int]:
         """Token ids of the next observation."""
-        reminder = f"\nTask: {instruction}" if self.config.flat.repeat_task else ""
+        reminder = f"\nTask: {instruction}" if self.limits.repeat_task else ""
         return self.chat.follow(observation + reminder)
 
     def parse_action(self, token_ids: tuple[int, ...]) -> str:
@@ -27,20 +33,24 @@ class FlatAgent(AgentBase):
         return clean_action(self.chat.decode_reply(token_ids))
 
     def demo_rows(self, demo: Demonstration, context_weight: float = 0.0) -> list[Row]:
-        """One row: the sub-goal becomes a thought before the first action that serves it."""
+        """One row; each reply is `lead` and the action."""
         recorder = SegmentRecorder(Role.FLAT, self.prompt(demo.instruction, demo.observation))
         pending: str | None = None
         for segment in demo.segments:
-            thought = f"<think>{segment.subgoal}</think>" if self.config.flat.thoughts else ""
+            first = True
             for turn in segment.turns:
                 if turn.action is None:
                     continue
                 if pending is not None:
                     recorder.given(self.turn(pending, demo.instruction))
-                ids = self.chat.encode_reply(thought + turn.action)
+                ids = self.chat.encode_reply(self.lead(segment.subgoal, first) + turn.action)
                 if turn.train:
                     recorder.reply(ids)
                 else:
                     recorder.given(ids, mistake=True)
-                thought, pending = "", turn.observation
+                first, pending = False, turn.observation
         return [recorder.demo_row(demo.task.id, context_weight)]
+
+    def lead(self, subgoal: str, first: bool) -> str:
+        """What a demonstrated reply says before its action: a thought before the first one that serves a sub-goal."""
+        return f"<think>{subgoal}</think>" if first and self.config.flat.thoughts else ""

@@ -11,7 +11,7 @@ SUB_DONE = "<sub_done>"
 
 _ITEM = re.compile(r"\s*(\d{1,3})\s*[.):]\s*(\S.*?)\s*$", re.DOTALL)
 _ACTION_TAG = re.compile(r"<action>(.*?)(?:</action>|$)", re.DOTALL | re.IGNORECASE)
-_THINK_TAG = re.compile(r"<think>.*?(?:</think>|$)", re.DOTALL | re.IGNORECASE)
+THINK_TAG = re.compile(r"<think>.*?(?:</think>|$)", re.DOTALL | re.IGNORECASE)
 _LABEL = re.compile(r"^\s*(?:>|action\s*:)\s*", re.IGNORECASE)
 
 
@@ -66,7 +66,7 @@ def parse_reply(text: str) -> Reply:
     Reasoning in `<think>` tags is dropped; an action may stand in `<action>` tags, after `Action:` or `>`, or alone as
     the last line. A reply with neither becomes the empty action, which environments reject.
     """
-    before, marker, _ = _THINK_TAG.sub("", text).partition(SUB_DONE)  # a thought may mention the marker
+    before, marker, _ = THINK_TAG.sub("", text).partition(SUB_DONE)  # a thought may mention the marker
     sub_done = bool(marker)
     action = clean_action(before)
     if sub_done and not action:
@@ -76,7 +76,7 @@ def parse_reply(text: str) -> Reply:
 
 def clean_action(text: str) -> str:
     """The action inside a free-form reply, possibly empty."""
-    body = _THINK_TAG.sub("", text)
+    body = THINK_TAG.sub("", text)
     tags = _ACTION_TAG.findall(body)
     if tags:
         body = tags[-1]

@@ -13,7 +13,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-StdKind = Literal["population", "sample", "none"]
+from himac.config import StdKind
+
 SingletonKind = Literal["zero", "raw"]
 Float64Array = NDArray[np.float64]
 

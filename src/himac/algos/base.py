@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from himac.types import Group, Row, Task
+from himac.types import FloatArray, Group, Row, Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +36,21 @@ class PhaseContext:
     Attributes:
         seed: Every draw of the policy in this phase derives from it.
         env_seed: The environments'; the same in all phases of an iteration, so that all start from the same states.
+        pool: All training tasks, for methods that replace some of the iteration's.
     """
 
     iteration: int
     seed: int
     env_seed: int = 0
+    pool: Sequence[Task] = ()
+
+
+class Critic(Protocol):
+    """State values of the model that is trained; the learner is one when the method has value heads."""
+
+    def values(self, rows: Sequence[Row]) -> list[FloatArray]:
+        """Value of the state in which each token was chosen, float32 [T, H] a row (H heads; 0 for the first token)."""
+        ...
 
 
 Phase = Callable[[PhaseContext, Sequence[Task], Any], PhaseOutcome]

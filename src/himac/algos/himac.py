@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from himac.algos.advantages import group_relative
+from himac.algos.advantages import Float64Array, group_relative
 from himac.algos.base import Phase, PhaseContext, PhaseOutcome
+from himac.algos.groups import merged, sample_groups
 from himac.algos.sampling import HierarchicalSampler
+from himac.algos.steps import turn_advantages
 from himac.config import HimacConfig
 from himac.rollout.episode import Proposal
-from himac.rollout.rows import execution_rows, planner_rows, returns
+from himac.rollout.rows import planner_rows, returns, turn_rows
 from himac.seeding import derive_seed
-from himac.types import Group, Task
+from himac.types import Episode, Group, Task
 
-Selected = tuple[tuple[str, ...], float]
-"""z* and its return R(z*): all that phase B needs of phase A, in plain values that a checkpoint can hold."""
+Selected = tuple[str, tuple[str, ...], float]
+"""Id of a task, its z* and R(z*): all that phase B needs of phase A, in plain values that a checkpoint can hold."""
 
 
 class Himac:
@@ -33,40 +35,45 @@ class Himac:
 
     def macro(self, at: PhaseContext, tasks: Sequence[Task], carry: Any) -> PhaseOutcome:
         """Phase A, lines 4-9: sampled blueprints under the greedy executor; gradient on blueprint tokens only."""
-        proposals = self.sampler.propose(tasks, self.config.plans, derive_seed(at.seed, "plan"), at.env_seed)
-        episodes = self.sampler.execute(tasks, proposals, derive_seed(at.seed, "greedy"), at.env_seed, greedy=True)
-        groups = [
-            Group(f"a{at.iteration}/{n}", t, tuple(e)) for n, (t, e) in enumerate(zip(tasks, episodes, strict=True))
-        ]
-        rows = [row for group in groups for row in planner_rows(group, self._advantages(group))]
-        return PhaseOutcome(rows, groups, [self._select(at, group) for group in groups])
+
+        def sample(tasks: Sequence[Task]) -> list[list[Episode]]:
+            blueprints = self.sampler.propose(tasks, self.config.plans, derive_seed(at.seed, "plan"), at.env_seed)
+            seed = derive_seed(at.seed, "greedy")
+            return self.sampler.score(tasks, blueprints, seed, at.env_seed, self.config.score_executions)
+
+        groups, counts = sample_groups("a", at, tasks, sample, self.config.resample)
+        rows = [r for g in groups for r in planner_rows(g, group_relative(returns(g.episodes), self.config.std))]
+        return PhaseOutcome(rows, groups, [self._select(at, group) for group in groups], counts)
 
     def micro(self, at: PhaseContext, tasks: Sequence[Task], carry: list[Selected]) -> PhaseOutcome:
         """Phase B, lines 11-14: sampled executions of z*; gradient on executor tokens only."""
-        kept = [n for n, (_, value) in enumerate(carry) if value > 0 or not self.config.require_positive]
-        chosen = [[Proposal.given(carry[n][0])] * self.config.executions for n in kept]
-        episodes = self.sampler.execute([tasks[n] for n in kept], chosen, derive_seed(at.seed, "sample"), at.env_seed)
-        groups = [Group(f"b{at.iteration}/{n}", tasks[n], tuple(e)) for n, e in zip(kept, episodes, strict=True)]
-        rows = [row for group in groups for row in execution_rows(group, self._advantages(group))]
-        return PhaseOutcome(rows, groups)
+        known = {task.id: task for task in (*at.pool, *tasks)}
+        kept = [(known[name], z) for name, z, value in carry if value > 0 or not self.config.require_positive]
+
+        def sample(tasks: Sequence[Task]) -> list[list[Episode]]:
+            chosen = [[Proposal.given(z)] * self.config.executions for _, z in kept]
+            return self.sampler.execute(tasks, chosen, derive_seed(at.seed, "sample"), at.env_seed)
+
+        groups, counts = sample_groups("b", at, [task for task, _ in kept], sample)
+        rows = [r for group in groups for r in turn_rows(group, self._micro_advantages(group))]
+        return PhaseOutcome(rows, groups, metrics=counts)
 
     def joint(self, at: PhaseContext, tasks: Sequence[Task], carry: Any) -> PhaseOutcome:
         """Ablation without co-evolution: both phases under the same weights, then one update of both roles."""
         macro = self.macro(at, tasks, None)
-        micro = self.micro(at, tasks, macro.carry)
-        return PhaseOutcome(macro.rows + micro.rows, macro.groups + micro.groups)
+        return merged(macro, self.micro(at, tasks, macro.carry))
 
-    def _advantages(self, group: Group) -> list[float]:
-        """Eq. 2 over the group's trajectories."""
-        return [float(a) for a in group_relative(returns(group.episodes), std=self.config.std)]
+    def _micro_advantages(self, group: Group) -> list[Float64Array]:
+        """Eq. 2 over the executions of z*; not in the paper: plus `step_weight` times GiGPO's step advantage."""
+        weight, gamma, std = self.config.step_weight, self.config.gamma, self.config.std
+        return turn_advantages(group, weight=weight, gamma=gamma, std=std, step_std=std)
 
     def _select(self, at: PhaseContext, group: Group) -> Selected:
         """Eq. 4, z* = argmax R; ties: fewer steps, then fewer sub-goals, then the first."""
         plans = [episode.blueprint.subgoals if episode.blueprint else () for episode in group.episodes]
-        order = sorted(
+        best = min(
             range(len(plans)), key=lambda n: (-group.episodes[n].ret, group.episodes[n].env_steps, len(plans[n]))
         )
-        best = order[0]
         if self.config.blueprint_selection == "random":
             best = derive_seed(at.seed, "select", group.id) % len(plans)
-        return plans[best], group.episodes[best].ret
+        return group.task.id, plans[best], group.episodes[best].ret

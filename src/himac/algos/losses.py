@@ -125,6 +125,30 @@ def policy_loss(
     return PolicyTerms(loss_N, (bounded_N > plain_N).detach(), dual_clipped_N.detach(), log_ratio_N.detach())
 
 
+def value_loss(value: Tensor, target: Tensor, old: Tensor, clip: float | None = None) -> tuple[Tensor, Tensor]:
+    """Squared error of the critic, its prediction kept near the one that made the targets (PPO, verl).
+
+    The larger of (V - R)^2 and (clip(V, V_old - clip, V_old + clip) - R)^2, without the factor 1/2.
+
+    Args:
+        value: Predictions V, any shape.
+        target: Returns R; no gradient reaches them.
+        old: Predictions V_old at sampling time.
+        clip: Range around `old`; `None` is the plain squared error.
+
+    Returns:
+        The loss, shape and dtype of `value`, and a bool tensor: where the clip was active.
+    """
+    _check_same(value, target)
+    _check_same(value, old)
+    target, old = target.detach(), old.detach()
+    plain = (value - target).square()
+    if clip is None:
+        return plain, torch.zeros_like(plain, dtype=torch.bool)
+    bounded = (value.clamp(old - clip, old + clip) - target).square()
+    return torch.maximum(plain, bounded), (bounded > plain).detach()
+
+
 def row_weights(
     counts_R: Tensor,
     mode: AggregationMode,

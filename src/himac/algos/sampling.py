@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
 from dataclasses import replace
 
 from himac.agents.flat import FlatAgent
 from himac.agents.hierarchical import HierarchicalAgent
-from himac.rollout.collect import Collector
+from himac.rollout.collect import Runner
 from himac.rollout.episode import Proposal, Setting, execute, flat_episode, propose
-from himac.rollout.program import Program
+from himac.rollout.program import Commands
 from himac.seeding import derive_seed
 from himac.types import Episode, Task
 
@@ -17,7 +18,7 @@ from himac.types import Episode, Task
 class HierarchicalSampler:
     """Blueprints and their executions for many tasks at once."""
 
-    def __init__(self, setting: Setting, agent: HierarchicalAgent, collector: Collector) -> None:
+    def __init__(self, setting: Setting, agent: HierarchicalAgent, collector: Runner) -> None:
         self.setting, self.agent, self.collector = setting, agent, collector
 
     def propose(
@@ -58,7 +59,7 @@ class HierarchicalSampler:
         Greedy executions are deterministic, so equal blueprints of one task run once and share the result.
         """
         temperature = 0.0 if greedy else self.agent.config.executor.temperature
-        programs, places = list[Program](), dict[tuple[int, object], int]()
+        programs, places = list[Commands](), dict[tuple[int, object], int]()
         for n, (task, candidates) in enumerate(zip(tasks, proposals, strict=True)):
             for m, proposal in enumerate(candidates):
                 key = (n, proposal.blueprint.subgoals if greedy else m)
@@ -79,18 +80,36 @@ class HierarchicalSampler:
             for n, candidates in enumerate(proposals)
         ]
 
+    def score(
+        self,
+        tasks: Sequence[Task],
+        proposals: Sequence[Sequence[Proposal]],
+        seed: int,
+        env_seed: int,
+        executions: int = 0,
+    ) -> list[list[Episode]]:
+        """One episode for every proposal, with its R(z): the greedy execution, or one for `executions` sampled ones."""
+        if not executions:
+            return self.execute(tasks, proposals, seed, env_seed, greedy=True)
+        copies = [[proposal for proposal in candidates for _ in range(executions)] for candidates in proposals]
+        done = self.execute(tasks, copies, seed, env_seed)
+        return [
+            [_mean(episodes[start : start + executions]) for start in range(0, len(episodes), executions)]
+            for episodes in done
+        ]
+
 
 class FlatSampler:
     """Whole episodes of a flat policy."""
 
-    def __init__(self, setting: Setting, agent: FlatAgent, collector: Collector) -> None:
+    def __init__(self, setting: Setting, agent: FlatAgent, collector: Runner) -> None:
         self.setting, self.agent, self.collector = setting, agent, collector
 
     def rollout(
         self, tasks: Sequence[Task], count: int, seed: int, env_seed: int, greedy: bool = False
     ) -> list[list[Episode]]:
         """`count` episodes a task."""
-        temperature = 0.0 if greedy else self.agent.config.flat.temperature
+        temperature = 0.0 if greedy else self.agent.limits.temperature
         programs = [
             flat_episode(
                 self.setting,
@@ -110,6 +129,12 @@ class FlatSampler:
 def start_seed(env_seed: int, task: Task) -> int:
     """Seed of a task's environment: shared by all its episodes of an iteration, so that they start alike."""
     return derive_seed(env_seed, task.id) % 2**31
+
+
+def _mean(executions: Sequence[Episode]) -> Episode:
+    """The first execution in which the environment did not fail, with the mean return of all such ones."""
+    kept = [episode for episode in executions if not episode.broken] or executions[:1]
+    return replace(kept[0], ret=statistics.fmean(episode.ret for episode in kept))
 
 
 def _with_plan(episode: Episode, proposal: Proposal) -> Episode:

@@ -104,11 +104,17 @@ def evaluate(
     planner_model: Annotated[
         Path | None, typer.Option(help="Another model that writes the blueprints, sampled at planner.temperature.")
     ] = None,
+    agent: Annotated[
+        str | None, typer.Option(help="Replaces agent.name: hierarchical, flat, hiper, plain, react or reflexion.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with an evaluation through an endpoint; finished tasks are kept.")
+    ] = False,
 ) -> None:
     """Run every task of a split once and write per-task results."""
     from himac.cli.evaluate import evaluate_command
 
-    evaluate_command(config, output, overrides or [], model, split, limit, blueprints, planner_model)
+    evaluate_command(config, output, overrides or [], model, split, limit, blueprints, planner_model, agent, resume)
 
 
 @app.command()
@@ -144,6 +150,31 @@ def report(run_dir: Annotated[Path, typer.Argument(help="Run directory.")]) -> N
     from himac.cli.report import report_command
 
     report_command(run_dir)
+
+
+@app.command()
+def bench(
+    matrix: Annotated[Path | None, typer.Argument(help="Matrix file (YAML): methods, tasks, seeds, budget.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", help="Folder of the benchmark; an old one goes on.")
+    ] = None,
+    only: Annotated[list[str] | None, typer.Option("--only", help="Methods to run, e.g. himac,grpo.")] = None,
+    seeds: Annotated[list[str] | None, typer.Option("--seeds", help="In place of the matrix's, e.g. 0,1.")] = None,
+    jobs: Annotated[int | None, typer.Option("--jobs", min=1, help="Cells at a time, within the cores.")] = None,
+    tables: Annotated[Path | None, typer.Option("--tables", help="Only remake the tables of this folder.")] = None,
+) -> None:
+    """Run methods x tasks x seeds at one budget and write tables; run it again to continue."""
+    from himac.cli.bench import bench_command, tables_command
+
+    if tables is not None:
+        tables_command(tables)
+    else:
+        bench_command(matrix, output, _split(only), _split(seeds), jobs)
+
+
+def _split(values: list[str] | None) -> list[str]:
+    """Options may be repeated and hold several values: --only a,b --only c."""
+    return [part.strip() for value in values or [] for part in value.split(",") if part.strip()]
 
 
 def main() -> None:

@@ -8,8 +8,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 console = Console(highlight=False, markup=False)
 
 
-def progress_bar() -> Progress:
-    """A bar with count, elapsed and remaining time, and a free text field `note`."""
+def progress_bar(window_s: float = 30.0) -> Progress:
+    """A bar with count, elapsed and remaining time, and a free text field `note`.
+
+    Args:
+        window_s: The remaining time is estimated from the speed of the last so many seconds.
+    """
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
@@ -20,6 +24,7 @@ def progress_bar() -> Progress:
         TextColumn("{task.fields[note]}"),
         console=console,
         disable=not console.is_terminal,
+        speed_estimate_period=window_s,
     )
 
 

@@ -14,7 +14,7 @@ from himac.cli.console import console, progress_bar
 from himac.config import Config, load_config
 from himac.envs.base import Benchmark, demonstrations
 from himac.errors import ConfigError
-from himac.rollout.runtime import build_benchmark, build_runtime
+from himac.rollout.runtime import build_benchmark, build_runtime, require_local
 from himac.seeding import derive_seed
 from himac.types import Demonstration
 
@@ -28,6 +28,7 @@ def init_model_command(config_path: Path, output: Path, overrides: Sequence[str]
 def warmstart_command(config_path: Path, output: Path, overrides: Sequence[str], model: Path | None) -> None:
     """`himac warmstart`."""
     config = load_config(config_path, overrides)
+    require_local(config, "a warm start")
     warm_model(config, build_benchmark(config), str(model or config.model.path), _fresh(output))
 
 

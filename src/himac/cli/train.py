@@ -19,7 +19,7 @@ from himac.errors import CheckpointError
 from himac.rollout.runtime import build_benchmark, build_runtime
 from himac.train.atomic import WriteGuard, write_text
 
-RESUMABLE_CHANGES = ("train.iterations", "train.env_steps", "train.keep_checkpoints", "threads")
+RESUMABLE_CHANGES = ("train.iterations", "train.env_steps", "train.keep_checkpoints", "train.rollout_workers", "threads")
 _DESCRIPTION = ("config.yaml", "environment.json")
 
 
@@ -84,14 +84,15 @@ def _starting_model(config: Config, benchmark: Benchmark, run_dir: Path) -> str:
 def _reinforce(config: Config, benchmark: Benchmark, start: str, run_dir: Path) -> None:
     from himac.engines.local.loading import load_model
     from himac.train.checkpoint import load_latest
-    from himac.train.factory import make_learner, planned_steps
+    from himac.train.factory import learner_config, make_learner, planned_steps
     from himac.train.trainer import Trainer
 
     latest = load_latest(run_dir)
     path = str(latest.model_dir) if latest else start
-    with build_runtime(config, path, config.train.max_live, benchmark) as runtime, progress_bar() as bar:
+    live, workers = config.train.max_live, config.train.rollout_workers
+    with build_runtime(config, path, live, benchmark, workers) as runtime, progress_bar() as bar:
         reference = None
-        if latest and config.train.learner.kl_coef > 0:
+        if latest and learner_config(config, total_steps=1).needs_reference:
             reference = load_model(start, config.model.dtype, config.model.device)[0]
         learner = make_learner(runtime.model, config, reference, total_steps=planned_steps(config, runtime))
         task = bar.add_task(config.algo.name, total=config.train.iterations, note="")

@@ -59,6 +59,8 @@ class Completion:
             (temperature applied; under greedy decoding: of the unscaled distribution).
         sampled: Per token, true when the policy chose it, false when the engine forced it.
         finished: The reply ended by a stop token or stop string, not by the length cap or context limit.
+        billed: Tokens of prompt and reply as a remote endpoint counts them; `None`: the lengths of the sequences.
+        error: Why the engine gave the request up; the reply is empty then.
     """
 
     id: Hashable
@@ -67,6 +69,8 @@ class Completion:
     sampled: tuple[bool, ...]
     text: str
     finished: bool
+    billed: tuple[int, int] | None = None
+    error: str | None = None
 
 
 class Engine(Protocol):

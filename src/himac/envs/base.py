@@ -8,6 +8,7 @@ carries:
     invalid               bool  the action was rejected and changed nothing (step)
     admissible_commands   list  sorted, where the environment knows them
     overview              str   optional: what a fresh sub-goal should know about the surroundings
+    anchor                str   optional: names the state where steps are compared; the observation by default
 """
 
 from __future__ import annotations
@@ -28,7 +29,6 @@ class Benchmark(Protocol):
 
     name: str
     texts: PromptTexts
-    step_limit: int
     reward_scale: float
     """Training reward per unit of environment reward (10 where winning pays 1)."""
     worst_step_reward: float

@@ -66,7 +66,6 @@ class GymBenchmark:
         id: Gymnasium id; `package.module:Name-v0` imports the module that registers it.
         kwargs: Passed to `gymnasium.make`.
         train_tasks, valid_tasks: Tasks of each split.
-        step_limit: Steps an episode may have.
         reward_scale: Training reward per unit of environment reward.
         worst_step_reward: Least training reward of one valid step; 0 or below.
         planner, executor, flat: The rules of the environment as each role is told them.
@@ -79,7 +78,6 @@ class GymBenchmark:
         *,
         train_tasks: int = 1000,
         valid_tasks: int = 100,
-        step_limit: int = 50,
         reward_scale: float = 1.0,
         worst_step_reward: float = 0.0,
         planner: str = "Write the sub-goals that solve the task as a numbered list, one a line, and nothing else.",
@@ -89,15 +87,12 @@ class GymBenchmark:
         for name, count in (("train_tasks", train_tasks), ("valid_tasks", valid_tasks)):
             if not 0 < count < VALID_SEED:
                 raise ConfigError(f"{name} of gym:{id} is {count}; choose a number from 1 to {VALID_SEED - 1}.")
-        if step_limit < 1:
-            raise ConfigError(f"step_limit of gym:{id} is {step_limit}; choose 1 or more.")
         if worst_step_reward > 0:
             raise ConfigError(f"worst_step_reward of gym:{id} is {worst_step_reward}; it must be 0 or below.")
         self.id = id
         self.kwargs = dict(kwargs or {})
         self.name = f"gym:{id}"
         self.texts = PromptTexts(planner=planner, executor=executor, flat=flat)
-        self.step_limit = step_limit
         self.reward_scale = reward_scale
         self.worst_step_reward = worst_step_reward
         self._first = {"train": 0, "valid": VALID_SEED}

@@ -19,7 +19,11 @@ from himac.errors import ConfigError, MissingDependencyError
 
 GROUP = "himac.benchmarks"
 GYM_PREFIX = "gym:"
-BUILTIN = {"alfworld": "himac.envs.alfworld.benchmark:AlfworldBenchmark"}
+BUILTIN = {
+    "alfworld": "himac.envs.alfworld.benchmark:AlfworldBenchmark",
+    "sokoban": "himac.envs.sokoban.benchmark:SokobanBenchmark",
+    "webshop": "himac.envs.webshop.benchmark:WebShopBenchmark",
+}
 
 
 def benchmark_names() -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,13 @@ from matplotlib.ticker import EngFormatter, PercentFormatter
 
 from himac.errors import DataError
 from himac.report.results import Record, number, read_jsonl
+from himac.report.statistics import CurvePoint, mean_curve
 
 SMOOTHING_STEPS = 7
 """Half-life of the exponential average over training records."""
 
 _PHASE_STYLE = ("-", "--", "-.", ":")
+_MARKERS = ("o", "s", "^", "D")
 
 
 def draw_curves(metrics: Path, output: Path, title: str | None = None) -> Path:
@@ -30,12 +32,44 @@ def draw_curves(metrics: Path, output: Path, title: str | None = None) -> Path:
     Raises:
         DataError: the file is missing or has no record with `env_steps` and `success`.
     """
-    figure = curves(read_jsonl(metrics), title or metrics.resolve().parent.name)
+    return save_figure(curves(read_jsonl(metrics), title or metrics.resolve().parent.name), output)
+
+
+def save_figure(figure: Figure, output: Path) -> Path:
+    """Write a figure as PNG; a reader sees the old picture or the new one."""
     output.parent.mkdir(parents=True, exist_ok=True)
     partial = output.with_name(output.name + ".partial")
     figure.savefig(partial, format="png", dpi=150)
     partial.replace(output)
     return output
+
+
+def comparison(methods: Mapping[str, Sequence[Sequence[CurvePoint]]], title: str) -> Figure:
+    """Mean success of each method's runs against environment steps, with one standard deviation to either side.
+
+    Args:
+        methods: For each method the evaluations of its runs; a method with a single evaluation is a dashed level.
+    """
+    figure = Figure(figsize=(7.0, 4.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    for index, (method, runs) in enumerate(methods.items()):
+        color = f"C{index % 10}"
+        steps, means, deviations = mean_curve(runs)
+        if len(steps) == 1:
+            axes.axhline(means[0], color=color, linestyle="--", linewidth=1.2, label=method)
+            continue
+        marker = _MARKERS[index // 10 % len(_MARKERS)]
+        axes.plot(steps, means, color=color, marker=marker, markersize=3.5, linewidth=1.6, label=method)
+        if len(runs) > 1:
+            low = [mean - deviation for mean, deviation in zip(means, deviations, strict=True)]
+            high = [mean + deviation for mean, deviation in zip(means, deviations, strict=True)]
+            axes.fill_between(steps, low, high, color=color, alpha=0.15, linewidth=0)
+    _finish(axes, "success")
+    axes.set_title(title)
+    axes.set_xlabel("environment steps")
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    return figure
 
 
 def curves(records: Sequence[Record], title: str) -> Figure:

@@ -24,7 +24,7 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
         raise DataError(f"cannot read {path} ({error}); check the path.") from error
     records = []
     complete = text[: text.rfind("\n") + 1]
-    for number, line in enumerate(complete.splitlines(), 1):
+    for number, line in enumerate(complete.split("\n"), 1):  # replies may hold other line separators
         if not line.strip():
             continue
         try:

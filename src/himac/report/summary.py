@@ -94,15 +94,21 @@ def count_parameters(model_dir: Path) -> int | None:
     return total if files else None
 
 
+def seconds_split(timings: Sequence[Record]) -> dict[str, float]:
+    """Seconds of training by activity (`generation`, `environment`, `update`, `rest`), and of `evaluation`."""
+    spent = {name: sum(number(record, key) or 0.0 for record in timings) for name, key in _SPLIT}
+    return spent | {"evaluation": sum(number(r, "total_s") or 0.0 for r in timings if r.get("phase") == "eval")}
+
+
 def time_split(timings: Sequence[Record]) -> str:
     """Where the seconds of the training phases went, and the rates, as Markdown; empty without timings."""
     phases = [record for record in timings if number(record, "update_s") is not None]
     if not phases:
         return ""
-    spent = {name: sum(number(record, key) or 0.0 for record in phases) for name, key in _SPLIT}
+    spent = seconds_split(timings)
+    evaluation = spent.pop("evaluation")
     total = sum(number(record, "total_s") or 0.0 for record in phases)
     rows = [(name, f"{seconds:.1f}", percent(seconds / total if total else None)) for name, seconds in spent.items()]
-    evaluation = sum(number(record, "total_s") or 0.0 for record in timings if record.get("phase") == "eval")
     rows.append(("training in all", f"{total:.1f}", percent(1.0)))
     if evaluation:
         rows.append(("evaluation (besides)", f"{evaluation:.1f}", ""))

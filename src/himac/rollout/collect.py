@@ -10,11 +10,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from himac.engines.base import Engine, GenerateRequest
 from himac.envs.pool import EnvPool, EnvResult
-from himac.rollout.program import Generate, GenerateMany, Program, Release, Reset, Step
+from himac.rollout.program import Commands, Generate, GenerateMany, Release, Reset, Step
 
 logger = logging.getLogger(__name__)
 
@@ -35,12 +35,25 @@ class Usage:
         return self
 
 
+class Runner(Protocol):
+    """Runs programs: `Collector` here, `parallel.ParallelCollector` in several processes."""
+
+    @property
+    def usage(self) -> Usage:
+        """Costs so far."""
+        ...
+
+    def run(self, programs: Sequence[Commands], on_result: Callable[[Any], None] | None = None) -> list[Any]:
+        """Results of the programs in their order."""
+        ...
+
+
 @dataclass(slots=True)
 class _Live:
     """A running program: where its answers go."""
 
     index: int
-    program: Program
+    program: Any
     env: Any = None
     waiting: int = 0
     answers: list[Any] = field(default_factory=list)
@@ -61,7 +74,7 @@ class Collector:
         self.max_live = max_live
         self.usage = Usage()
 
-    def run(self, programs: Sequence[Program], on_result: Callable[[Any], None] | None = None) -> list[Any]:
+    def run(self, programs: Sequence[Commands], on_result: Callable[[Any], None] | None = None) -> list[Any]:
         """Results of the programs in their order."""
         started = time.perf_counter()
         results: list[Any] = [None] * len(programs)
@@ -99,7 +112,7 @@ class Collector:
         while queue or live:
             while queue and live < self.max_live:
                 index, program = queue.popleft()
-                live += not advance(_Live(index, program), None)
+                live += not advance(_Live(index, iter(program)), None)
             if requests:
                 clock = time.perf_counter()
                 completions = self.engine.step()

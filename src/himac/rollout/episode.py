@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -14,7 +14,7 @@ from himac.config import Config
 from himac.engines.base import Completion, SamplingParams
 from himac.envs.base import Benchmark
 from himac.envs.pool import EnvResult
-from himac.rollout.program import Command, Generate, GenerateMany, Release, Reset, Step
+from himac.rollout.program import Command, Generate, GenerateMany, Release, Reset, Step, program
 from himac.rollout.returns import episode_return
 from himac.seeding import derive_seed
 from himac.types import Blueprint, Episode, Role, Segment, StopReason, Task, Turn
@@ -22,10 +22,15 @@ from himac.types import Blueprint, Episode, Role, Segment, StopReason, Task, Tur
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """A blueprint with the planner's tokens, or without them when it was given."""
+    """A blueprint with the planner's tokens, or without them when it was given.
+
+    Attributes:
+        error: Traceback text when the environment failed before planning; its episode ends as `ENV_ERROR`.
+    """
 
     blueprint: Blueprint
     plan: Segment | None
+    error: str | None = None
 
     @classmethod
     def given(cls, subgoals: tuple[str, ...]) -> Proposal:
@@ -76,14 +81,15 @@ class _World:
     first: str = ""
     overview: str = ""
     observation: str = ""
+    anchor: str = ""
     reward_sum: float = 0.0
     steps: int = 0
     stop: StopReason | None = None
     error: str | None = None
     invalid: bool = False
+    started: float = field(default_factory=time.perf_counter)
     _last: str = ""
     _repeats: int = 0
-    rewards: list[float] = field(default_factory=list)
 
     def reset(self, task: Task, seed: int) -> Generator[Command, Any, None]:
         result: EnvResult = yield Reset(task.options, seed)
@@ -91,6 +97,7 @@ class _World:
             return
         self.instruction = str(result.info.get("instruction", ""))
         self.first = self.observation = str(result.observation)
+        self.anchor = str(result.info.get("anchor", self.first))
         self.overview = str(result.info.get("overview", ""))
 
     def step(self, action: str, max_repeats: int) -> Generator[Command, Any, None]:
@@ -100,10 +107,10 @@ class _World:
         config = self.setting.config
         self.steps += 1
         self.observation = str(result.observation)
+        self.anchor = str(result.info.get("anchor", self.observation))
         self.invalid = bool(result.info.get("invalid", False))
         reward = self.setting.benchmark.reward_scale * float(result.reward)
         reward += config.env.invalid_penalty if self.invalid else 0.0
-        self.rewards.append(reward)
         self.reward_sum += reward
         if result.terminated:
             self.stop = StopReason.SUCCESS if result.info.get("won", result.reward > 0) else StopReason.FAILURE
@@ -129,19 +136,26 @@ class _World:
         self.observation, self.invalid = "", False  # the last answer belongs to another turn
         return True
 
-    def ret(self) -> float:
-        config = self.setting.config
-        assert self.stop is not None
-        return episode_return(
-            self.reward_sum,
-            self.stop,
-            self.steps,
-            config.env.step_limit,
-            self.setting.worst_step,
-            config.agent.failure_penalty,
+    def episode(self, task: Task, seed: int, segments: Sequence[Segment], proposal: Proposal | None = None) -> Episode:
+        """The record of what has come to its end."""
+        config, stop = self.setting.config, self.stop
+        assert stop is not None
+        limit, penalty = config.env.step_limit, config.agent.failure_penalty
+        return Episode(
+            task=task,
+            seed=seed,
+            blueprint=proposal.blueprint if proposal else None,
+            plan=proposal.plan if proposal else None,
+            segments=tuple(segments),
+            ret=episode_return(self.reward_sum, stop, self.steps, limit, self.setting.worst_step, penalty),
+            stop=stop,
+            env_steps=self.steps,
+            wall_s=time.perf_counter() - self.started,
+            error=self.error,
         )
 
 
+@program
 def propose(
     setting: Setting, agent: HierarchicalAgent, task: Task, count: int, temperature: float, seed: int, env_seed: int
 ) -> Generator[Command, Any, list[Proposal]]:
@@ -151,6 +165,8 @@ def propose(
     """
     world = _World(setting)
     yield from world.reset(task, env_seed)
+    if world.error is not None:
+        return [Proposal(Blueprint((), "the environment failed before planning"), None, world.error)] * count
     prompt = agent.planner_prompt(world.instruction, world.first)
     limit = min(agent.config.planner.max_tokens, max(setting.max_context - len(prompt), 0))
     requests = tuple(
@@ -174,12 +190,11 @@ def propose(
         recorder = SegmentRecorder(Role.PLANNER, prompt)
         recorder.reply(completion.token_ids, completion.logprobs, completion.sampled)
         blueprint = agent.parse_blueprint(completion.token_ids, completion.finished)
-        if world.error is not None:
-            blueprint = Blueprint((), "the environment failed before planning")
         proposals.append(Proposal(blueprint, recorder.segment()))
     return proposals
 
 
+@program
 def execute(
     setting: Setting,
     agent: HierarchicalAgent,
@@ -190,12 +205,13 @@ def execute(
     env_seed: int,
 ) -> Generator[Command, Any, Episode]:
     """Carry out a blueprint with the executor, sub-goal by sub-goal (lines 6 and 12 of Algorithm 1)."""
-    started = time.perf_counter()
-    world, segments = _World(setting), list[Segment]()
+    world, segments = _World(setting, error=proposal.error), list[Segment]()
     blueprint = proposal.blueprint
     if setting.watcher is not None:
         setting.watcher.planned(blueprint)
-    if not blueprint.valid:
+    if proposal.error is not None:
+        world.stop = StopReason.ENV_ERROR
+    elif not blueprint.valid:
         world.stop = StopReason.MALFORMED_BLUEPRINT
     else:
         yield from world.reset(task, env_seed)
@@ -207,18 +223,7 @@ def execute(
         segments.append(segment)
     if world.stop is None:
         world.stop = StopReason.PLAN_EXHAUSTED
-    return Episode(
-        task=task,
-        seed=seed,
-        blueprint=blueprint,
-        plan=proposal.plan,
-        segments=tuple(segments),
-        ret=world.ret(),
-        stop=world.stop,
-        env_steps=world.steps,
-        wall_s=time.perf_counter() - started,
-        error=world.error,
-    )
+    return world.episode(task, seed, segments, proposal)
 
 
 def _segment(
@@ -244,13 +249,13 @@ def _segment(
             break
         span = recorder.reply(completion.token_ids, completion.logprobs, completion.sampled)
         reply = agent.parse_reply(completion.token_ids)
-        reward_before, invalid, observation = world.reward_sum, False, ""
+        anchor, reward_before, invalid, observation = world.anchor, world.reward_sum, False, ""
         if reply.action is not None:
             yield from world.step(reply.action, limits.max_repeats)
             steps += 1
             invalid, observation = world.invalid, world.observation
         reward = world.reward_sum - reward_before
-        _told(setting, recorder, Turn(reply.action, observation, reward, invalid, reply.sub_done, *span))
+        _told(setting, recorder, Turn(reply.action, observation, reward, invalid, reply.sub_done, *span, anchor))
         if world.stop is None and any(word in observation for word in limits.failure_keywords):
             world.stop = StopReason.FAILURE_KEYWORD
         if reply.sub_done or world.stop is not None:
@@ -266,15 +271,15 @@ def _segment(
     return recorder.segment()
 
 
+@program
 def flat_episode(
     setting: Setting, agent: FlatAgent, task: Task, temperature: float, seed: int, env_seed: int
 ) -> Generator[Command, Any, Episode]:
     """One episode of a policy without hierarchy."""
-    started = time.perf_counter()
     world = _World(setting)
     session = (task.id, "flat", seed)
     yield from world.reset(task, env_seed)
-    limits = agent.config.flat
+    limits = agent.limits
     recorder = SegmentRecorder(Role.FLAT, agent.prompt(world.instruction, world.first))
     while world.stop is None:
         completion = yield from _reply(setting, agent, recorder, limits.max_tokens, temperature, session, seed)
@@ -283,27 +288,16 @@ def flat_episode(
             break
         span = recorder.reply(completion.token_ids, completion.logprobs, completion.sampled)
         action = agent.parse_action(completion.token_ids)
-        reward_before = world.reward_sum
+        anchor, reward_before = world.anchor, world.reward_sum
         yield from world.step(action, limits.max_repeats)
         reward = world.reward_sum - reward_before
-        _told(setting, recorder, Turn(action, world.observation, reward, world.invalid, False, *span))
+        _told(setting, recorder, Turn(action, world.observation, reward, world.invalid, False, *span, anchor))
         if world.stop is None:
             if not completion.finished:
                 recorder.given(agent.chat.end_ids)
             recorder.given(agent.turn(world.observation, world.instruction))
     yield Release(session)
-    return Episode(
-        task=task,
-        seed=seed,
-        blueprint=None,
-        plan=None,
-        segments=(recorder.segment(),),
-        ret=world.ret(),
-        stop=world.stop,
-        env_steps=world.steps,
-        wall_s=time.perf_counter() - started,
-        error=world.error,
-    )
+    return world.episode(task, seed, [recorder.segment()])
 
 
 def _told(setting: Setting, recorder: SegmentRecorder, turn: Turn) -> None:

@@ -1,10 +1,14 @@
-"""Episodes are generators that yield commands and receive the answers; `collect` runs many at once."""
+"""Episodes are generators that yield commands and receive the answers; `collect` runs many at once.
+
+A `Program` is such a generator that has not started: what it was called with, so that it can run in another process.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Hashable, Mapping, Sequence
+from collections.abc import Callable, Generator, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import update_wrapper
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
 from himac.engines.base import SamplingParams
 
@@ -48,4 +52,45 @@ class Release:
 
 
 Command = Generate | GenerateMany | Reset | Step | Release
-Program = Generator[Command, Any, Any]
+Commands = Iterable[Any]
+"""What the collector runs: a `Program`, or any generator of commands."""
+
+S = TypeVar("S")
+A = TypeVar("A")
+P = ParamSpec("P")
+
+
+@dataclass(frozen=True, slots=True)
+class Program(Generic[S, A]):
+    """A call of a generator function that starts when it is iterated.
+
+    Attributes:
+        function: Its module-level name finds it again in another process.
+        setting, agent: The two first arguments, which every process has its own of.
+    """
+
+    function: Callable[..., Generator[Command, Any, Any]]
+    setting: S
+    agent: A
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+
+    def __iter__(self) -> Generator[Command, Any, Any]:
+        return self.function(self.setting, self.agent, *self.args, **self.kwargs)
+
+    @property
+    def call(self) -> tuple[str, str, tuple[Any, ...], Mapping[str, Any]]:
+        """Module and name of the function and the arguments behind the first two; picklable."""
+        return self.function.__module__, self.function.__qualname__, self.args, self.kwargs
+
+
+def program(
+    function: Callable[Concatenate[S, A, P], Generator[Command, Any, Any]],
+) -> Callable[Concatenate[S, A, P], Program[S, A]]:
+    """Turn a generator function of (setting, agent, ...) into one that returns a `Program`."""
+
+    def build(setting: S, agent: A, /, *args: P.args, **kwargs: P.kwargs) -> Program[S, A]:
+        return Program(function, setting, agent, args, kwargs)
+
+    wrapped: Callable[Concatenate[S, A, P], Program[S, A]] = update_wrapper(build, function)
+    return wrapped

@@ -6,7 +6,8 @@ run_dir/
   checkpoints/
     latest                   name of the newest checkpoint
     <name>/                  a Hugging Face model directory with its tokenizer, plus
-      state.pt               optimiser, counters, random states
+      state.pt               optimiser, value heads, counters, random states
+      value_head.safetensors the value heads of a method with a critic
       manifest.json          size and CRC-32 of every file
 """
 
@@ -26,6 +27,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
 from himac.engines.local.loading import quiet
@@ -70,6 +72,7 @@ def save_checkpoint(
     state: dict[str, Any],
     keep: int = 2,
     reference: Any | None = None,
+    tensors: Mapping[str, Mapping[str, Tensor]] | None = None,
 ) -> Path:
     """Write `checkpoints/<step_name>` and make it the latest.
 
@@ -85,6 +88,7 @@ def save_checkpoint(
             and torch are added.
         keep: Newest checkpoints that stay; older ones are deleted.
         reference: Frozen model, saved as `run_dir/reference` unless that exists.
+        tensors: Further safetensors files by name, for readers of the folder; they are not read again.
 
     Raises:
         CheckpointError: The disk is full or the directory cannot be written.
@@ -98,6 +102,8 @@ def save_checkpoint(
 
     def fill(folder: Path) -> None:
         _save_weights(folder, model, tokenizer)
+        for name, parts in (tensors or {}).items():
+            save_file({key: part.contiguous() for key, part in parts.items()}, folder / name)
         torch.save(content, folder / "state.pt")
         _write_manifest(folder)
 

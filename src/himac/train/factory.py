@@ -3,22 +3,53 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from himac.agents.flat import FlatAgent
 from himac.agents.hierarchical import HierarchicalAgent
-from himac.algos.base import Algorithm
+from himac.algos.base import Algorithm, Critic
+from himac.algos.gigpo import Gigpo
 from himac.algos.grpo import Grpo
 from himac.algos.himac import Himac
+from himac.algos.hiper import Hiper
+from himac.algos.ppo import Ppo
+from himac.algos.rloo import Rloo
 from himac.algos.sampling import FlatSampler, HierarchicalSampler
 from himac.config import Config
 from himac.errors import ConfigError
-from himac.rollout.runtime import Runtime
+from himac.rollout.runtime import Runtime, require_local
 from himac.train.learner import Learner, LearnerConfig
 
-ALGORITHMS: dict[str, tuple[str, Callable[[Any, Any], Algorithm]]] = {
-    "himac": ("hierarchical", Himac),
-    "grpo": ("flat", Grpo),
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """What an algorithm is made of.
+
+    Attributes:
+        agent: `agent.name` of the agent it trains.
+        build: From the settings and the sampler, and the critic when there are value heads.
+        value_heads: Values its critic predicts, or a function of the settings that says so.
+        reference: Whether the algorithm itself asks for the frozen starting weights, given its settings.
+    """
+
+    agent: str
+    build: Callable[..., Algorithm]
+    value_heads: int | Callable[[Any], int] = 0
+    reference: Callable[[Any], bool] = lambda _: False
+
+    def heads(self, settings: Any) -> int:
+        """Number of value heads under these settings."""
+        return self.value_heads(settings) if callable(self.value_heads) else self.value_heads
+
+
+ALGORITHMS: dict[str, Method] = {
+    "himac": Method("hierarchical", Himac),
+    "grpo": Method("flat", Grpo),
+    "rloo": Method("flat", Rloo),
+    "gigpo": Method("flat", Gigpo),
+    "ppo": Method("flat", Ppo, value_heads=1, reference=lambda settings: settings.reward_kl > 0),
+    "hiper": Method("hiper", Hiper, value_heads=lambda settings: settings.heads),
 }
 
 
@@ -26,46 +57,65 @@ def check_training(config: Config) -> None:
     """Refuse a combination of settings that cannot be trained, before time is spent on it.
 
     Raises:
-        ConfigError: the agent is not of the kind that the algorithm trains, or its roles differ in temperature.
+        ConfigError: the agent is not of the kind that the algorithm trains, its roles differ in temperature, settings
+            of the learner contradict one another, or the model is behind an endpoint.
     """
-    kind, _ = ALGORITHMS[config.algo.name]
+    require_local(config, "training")
+    kind = ALGORITHMS[config.algo.name].agent
     if config.agent.name != kind:
         raise ConfigError(f"algorithm '{config.algo.name}' trains the {kind} agent; set agent.name={kind}")
-    _temperature(config)
+    learner_config(config, total_steps=1)
+
+
+def learner_config(config: Config, **changes: Any) -> LearnerConfig:
+    """The settings of `train.learner` with those that follow from the rest of the configuration.
+
+    Args:
+        changes: Fields that are replaced; a schedule that falls needs `total_steps`.
+    """
+    method = ALGORITHMS[config.algo.name]
+    derived = {
+        "temperature": _temperature(config),
+        "seed": config.seed,
+        "value_heads": method.heads(config.algo),
+        "keep_reference": method.reference(config.algo),
+    }
+    return LearnerConfig(**config.train.learner.model_dump() | derived | changes)
 
 
 def make_learner(model: Any, config: Config, ref_model: Any = None, **changes: Any) -> Learner:
-    """A learner with the settings of `train.learner`, some of them replaced.
-
-    Args:
-        changes: Fields of `train.learner.LearnerConfig`; a schedule that falls needs `total_steps`.
-    """
-    fields = config.train.learner.model_dump() | {"temperature": _temperature(config), "seed": config.seed} | changes
-    return Learner(model, LearnerConfig(**fields), ref_model=ref_model)
+    """A learner with the settings of `learner_config`."""
+    return Learner(model, learner_config(config, **changes), ref_model=ref_model)
 
 
 def _temperature(config: Config) -> float:
     """The trainer scores tokens at the temperature they were sampled at, one for all roles."""
     agent = config.agent
-    if agent.name == "flat":
-        return agent.flat.temperature
+    if agent.name in ("flat", "hiper"):
+        return agent.flat.temperature if agent.name == "flat" else agent.hiper.temperature
     if agent.planner.temperature != agent.executor.temperature:
         raise ConfigError("planner.temperature and executor.temperature must be equal: both are trained in one update")
     return agent.executor.temperature
 
 
-def make_algorithm(config: Config, runtime: Runtime) -> Algorithm:
+def make_algorithm(config: Config, runtime: Runtime, critic: Critic | None = None) -> Algorithm:
     """The algorithm of the configuration over the runtime's agent.
+
+    Args:
+        critic: Of a method with value heads: the learner. Without it such a method can name its phases only.
 
     Raises:
         ConfigError: the agent is not of the kind that the algorithm trains.
     """
     check_training(config)
-    _, build = ALGORITHMS[config.algo.name]
+    method = ALGORITHMS[config.algo.name]
+    sampler: FlatSampler | HierarchicalSampler
     if isinstance(runtime.agent, FlatAgent):
-        return build(config.algo, FlatSampler(runtime.setting, runtime.agent, runtime.collector))
-    assert isinstance(runtime.agent, HierarchicalAgent)
-    return build(config.algo, HierarchicalSampler(runtime.setting, runtime.agent, runtime.collector))
+        sampler = FlatSampler(runtime.setting, runtime.agent, runtime.collector)
+    else:
+        assert isinstance(runtime.agent, HierarchicalAgent)
+        sampler = HierarchicalSampler(runtime.setting, runtime.agent, runtime.collector)
+    return method.build(config.algo, sampler, *([critic] if method.heads(config.algo) else []))
 
 
 def planned_steps(config: Config, runtime: Runtime) -> int:

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from himac.engines.local.forward import logits_at, packed_forward
+from himac.train.credit import hellinger
 from himac.train.optim import has_amx
 from himac.train.packing import MicroBatch
 
@@ -38,18 +39,25 @@ class TokenScores:
 
 
 def score_tokens(
-    model: Any, batch: MicroBatch, *, temperature: float = 1.0, entropy: EntropyKind = "value"
+    model: Any,
+    batch: MicroBatch,
+    hidden_Nd: Tensor | None = None,
+    *,
+    temperature: float = 1.0,
+    entropy: EntropyKind = "value",
 ) -> TokenScores:
     """Run the packed rows through the model and score their trained tokens.
 
     Args:
         model: Causal language model.
         batch: Packed rows.
+        hidden_Nd: What `encode` gave, when it has been called already.
         temperature: Divides the logits.
         entropy: Compute its `value`, also let its `grad` flow, or leave it out (`none`: all zeros).
     """
-    hidden_Nd = packed_forward(model, batch.input_ids_N, list(batch.lengths))
-    piece = max(1, _LOGITS_AT_ONCE // int(model.config.vocab_size))
+    if hidden_Nd is None:
+        hidden_Nd = encode(model, batch)
+    piece = _piece(model)
     if len(batch.predict_M) <= piece:
         return TokenScores(*_score(model, hidden_Nd, batch.predict_M, batch.target_M, temperature, entropy))
     pieces = [
@@ -57,6 +65,38 @@ def score_tokens(
         for index, target in zip(torch.split(batch.predict_M, piece), torch.split(batch.target_M, piece), strict=True)
     ]
     return TokenScores(*(torch.cat(parts) for parts in zip(*pieces, strict=True)))
+
+
+def encode(model: Any, batch: MicroBatch) -> Tensor:
+    """Last hidden states of the packed rows, [N, d]."""
+    return packed_forward(model, batch.input_ids_N, list(batch.lengths))
+
+
+@torch.no_grad()
+def deviation(model: Any, reference: Any, batch: MicroBatch, *, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
+    """How far two models are apart where the trained tokens were drawn, both float32 [M].
+
+    Returns:
+        Hellinger distances of their distributions, and the entropy of the first model's in nats.
+    """
+    hidden = [(one, encode(one, batch)) for one in (model, reference)]
+    distances, entropies = list[Tensor](), list[Tensor]()
+    for index_M in torch.split(batch.predict_M, _piece(model)):
+        policy_MV, reference_MV = (
+            torch.log_softmax(logits_at(one, states_Nd, index_M).float() / temperature, dim=-1)
+            for one, states_Nd in hidden
+        )
+        distances.append(hellinger(policy_MV, reference_MV))
+        entropies.append(_entropy(policy_MV))
+    return torch.cat(distances), torch.cat(entropies)
+
+
+def _piece(model: Any) -> int:
+    return max(1, _LOGITS_AT_ONCE // int(model.config.vocab_size))
+
+
+def _entropy(logprobs_MV: Tensor) -> Tensor:
+    return -(logprobs_MV.exp() * logprobs_MV.clamp(min=torch.finfo(torch.float32).min)).sum(-1)
 
 
 def _score(
@@ -70,8 +110,7 @@ def _score(
     if entropy == "none":
         entropy_M = torch.zeros_like(logprob_M, requires_grad=False)
     else:
-        source_MV = logprobs_MV if entropy == "grad" else logprobs_MV.detach()
-        entropy_M = -(source_MV.exp() * source_MV.clamp(min=torch.finfo(torch.float32).min)).sum(-1)
+        entropy_M = _entropy(logprobs_MV if entropy == "grad" else logprobs_MV.detach())
     return logprob_M, entropy_M, logits_MV.detach().argmax(-1) == target_M
 
 

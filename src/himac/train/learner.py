@@ -10,63 +10,29 @@ import copy
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import replace
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from himac.algos.losses import AggregationMode, KlKind, RatioKind, kl_penalty, policy_loss, row_weights
+from himac.algos.losses import kl_penalty, policy_loss, row_weights
 from himac.engines.local.forward import support
 from himac.errors import CheckpointError, ConfigError, TrainingError
 from himac.seeding import derive_seed
-from himac.train.forward import Precision, TokenScores, autocast, score_tokens
-from himac.train.optim import OptimizerKind, ScheduleKind, lr_at, make_optimizer
+from himac.train.credit import redistribute
+from himac.train.forward import EntropyKind, TokenScores, autocast, deviation, encode, score_tokens
+from himac.train.meter import Meter
+from himac.train.optim import lr_at, make_optimizer
 from himac.train.packing import MicroBatch, check_rows, pack
-from himac.types import Row
+from himac.train.settings import LearnerConfig
+from himac.train.value import ValueHeads, batch_value_loss, head_weights, row_values
+from himac.types import FloatArray, Row
 
+__all__ = ["Learner", "LearnerConfig"]
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LearnerConfig:
-    """Settings of the update.
-
-    Attributes:
-        total_steps: Optimiser steps of the whole run, for `linear` and `cosine` schedules.
-        max_grad_norm: Gradients are scaled down to this norm; `None` leaves them alone.
-        mini_batches: Optimiser steps an epoch; rows are split evenly among them.
-        max_tokens_per_microbatch: Bounds memory; the result does not depend on it.
-        dual_clip: See `algos.losses.policy_loss`; `None` is off.
-        aggregation_horizon: The constant of `seq-mean-token-sum-norm`.
-        kl_coef: beta of eq. 3; 0 needs no reference.
-        temperature: Divides the logits; the sampler's.
-        precision: `fp32`, `bf16` autocast, or `auto`: bf16 where the hardware has it.
-        seed: Of the split into mini-batches.
-    """
-
-    lr: float = 1e-6
-    betas: tuple[float, float] = (0.9, 0.95)
-    weight_decay: float = 0.0
-    optimizer: OptimizerKind = "adamw"
-    warmup_steps: int = 0
-    schedule: ScheduleKind = "constant"
-    total_steps: int | None = None
-    max_grad_norm: float | None = 1.0
-    mini_batches: int = 1
-    epochs: int = 1
-    max_tokens_per_microbatch: int = 8192
-    clip_low: float = 0.2
-    clip_high: float = 0.2
-    dual_clip: float | None = None
-    ratio: RatioKind = "token"
-    aggregation: AggregationMode = "token-mean"
-    aggregation_horizon: int | None = None
-    kl_kind: KlKind = "k3"
-    kl_coef: float = 0.01
-    entropy_coef: float = 0.0
-    temperature: float = 1.0
-    precision: Precision = "fp32"
-    seed: int = 0
+T = TypeVar("T")
 
 
 class Learner:
@@ -74,7 +40,8 @@ class Learner:
 
     Attributes:
         model: The trained model; `update` and `supervised` change it in place.
-        reference: Frozen model of the KL penalty, `None` when `kl_coef` is 0.
+        heads: The critic, `None` for methods without one.
+        reference: Frozen model of the KL penalty or of `dgpo` credit, `None` when neither is used.
         steps: Optimiser steps taken.
         updates: Calls of `update` completed.
     """
@@ -85,12 +52,10 @@ class Learner:
         Args:
             model: Causal language model on its final device.
             config: Settings.
-            ref_model: Reference of the KL penalty; by default a copy of `model` as it is now.
+            ref_model: The reference; by default a copy of `model` as it is now.
         """
-        if config.schedule != "constant" and config.total_steps is None:
-            raise ConfigError(f"a {config.schedule} schedule needs total_steps; set it or use schedule=constant.")
-        if config.aggregation == "seq-mean-token-sum-norm" and config.aggregation_horizon is None:
-            raise ConfigError("seq-mean-token-sum-norm needs aggregation_horizon; set it to the longest row's tokens.")
+        if model.dtype == torch.float16:
+            raise ConfigError("float16 loses small gradients in training; set model.dtype=bfloat16 or float32.")
         self.model = model.eval()  # dropout would make sampler and trainer disagree
         self.config = config
         support(model)  # probes the model once, in full precision
@@ -98,8 +63,17 @@ class Learner:
         self.optimizer = make_optimizer(
             model, config.optimizer, config.lr, betas=config.betas, weight_decay=config.weight_decay
         )
+        # The critic's gradient is clipped on its own: large errors must not shrink the policy's step.
+        self._clipped = [self.optimizer.parameters]
+        self.heads: ValueHeads | None = None
+        if config.value_heads:
+            self.heads = ValueHeads(model, config.value_heads)
+            critic = list[Tensor](self.heads.parameters())
+            group = {"params": critic, "lr_scale": config.value_lr}
+            self.optimizer.members["value"] = torch.optim.AdamW([group], config.lr, config.betas, weight_decay=0.0)
+            self._clipped.append(critic)
         self.reference: Any | None = None
-        if config.kl_coef > 0:
+        if config.needs_reference:
             self.set_reference(ref_model)
         self.steps = 0
         self.updates = 0
@@ -113,7 +87,7 @@ class Learner:
             p.grad = None
 
     def update(self, rows: Sequence[Row]) -> dict[str, float]:
-        """Epochs of mini-batch steps on the clipped surrogate with KL and entropy terms (eq. 3).
+        """Epochs of mini-batch steps on the clipped surrogate with KL and entropy terms (eq. 3) and the value loss.
 
         Returns:
             Metrics. `logprob_gap_*` compares the sampler's log-probabilities with the trainer's on the first
@@ -123,11 +97,14 @@ class Learner:
             TrainingError: An input, loss or gradient is not finite; the step that met it changed no weight.
         """
         started = time.perf_counter()
-        check_rows(rows)
-        trained = [row for row in rows if row.loss_mask.any()]
-        meter = _Meter()
-        ref_logprobs = self._reference_logprobs(trained) if self.reference is not None else None
-        for epoch in range(self.config.epochs):
+        cfg = self.config
+        check_rows(rows, heads=cfg.value_heads)
+        trained = [row for row in rows if row.loss_mask.any() or _valued(row)]
+        meter = Meter()
+        if cfg.credit == "dgpo":
+            trained = self._credited(trained)
+        ref_logprobs = self._reference_logprobs(trained) if cfg.kl_coef > 0 else None
+        for epoch in range(cfg.epochs):
             for part in self._split(len(trained), epoch):
                 reference = None if ref_logprobs is None else [ref_logprobs[i] for i in part]
                 self._policy_step([trained[i] for i in part], reference, meter)
@@ -144,7 +121,7 @@ class Learner:
         trained = [row for row in rows if row.loss_mask.any()]
         tokens = sum(int(row.loss_mask.sum()) for row in trained)
         total = sum(float(row.advantages[row.loss_mask].sum()) for row in trained)
-        meter = _Meter()
+        meter = Meter()
 
         def loss(batch: MicroBatch) -> Tensor:
             scores = score_tokens(self.model, batch, entropy="none")
@@ -156,15 +133,29 @@ class Learner:
         metrics = meter.result() | {"rows": float(len(rows)), "trained_tokens": float(tokens)}
         return self._finish(metrics, started)
 
+    @torch.no_grad()
+    def values(self, rows: Sequence[Row]) -> list[FloatArray]:
+        """Value of the state in which each token was chosen, float32 [T, H] a row; 0 for the first token."""
+        heads = self.heads
+        assert heads is not None, "this learner has no value heads; the method needs value_heads"
+        return self._by_row(rows, lambda batch: row_values(heads(encode(self.model, batch)), batch))
+
+    def reference_logprobs(self, rows: Sequence[Row]) -> list[FloatArray]:
+        """Log-probabilities of the trained tokens under the reference, float32 [T] a row; 0 where not trained."""
+        return [_spread(row, found) for row, found in zip(rows, self._reference_logprobs(rows), strict=True)]
+
     def state_dict(self) -> dict[str, Any]:
-        """Optimiser and counters; the weights are saved as a model directory."""
-        return {"optimizer": self.optimizer.state_dict(), "steps": self.steps, "updates": self.updates}
+        """Optimiser, value heads and counters; the weights are saved as a model directory."""
+        state = {"optimizer": self.optimizer.state_dict(), "steps": self.steps, "updates": self.updates}
+        return state | ({} if self.heads is None else {"heads": self.heads.state_dict()})
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         try:
             self.optimizer.load_state_dict(state["optimizer"])
+            if self.heads is not None:
+                self.heads.load_state_dict(state["heads"])
             self.steps, self.updates = int(state["steps"]), int(state["updates"])
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise CheckpointError(
                 f"the saved learner state does not fit this run ({error}); resume with the configuration it was "
                 "saved with."
@@ -172,22 +163,37 @@ class Learner:
 
     # ---- one optimiser step
 
-    def _policy_step(self, rows: list[Row], ref_logprobs: list[Tensor] | None, meter: _Meter) -> None:
+    def _policy_step(self, rows: list[Row], ref_logprobs: list[Tensor] | None, meter: Meter) -> None:
         cfg = self.config
         counts_R = torch.tensor([int(row.loss_mask.sum()) for row in rows])
         weights_R = row_weights(counts_R, cfg.aggregation, horizon=cfg.aggregation_horizon)
+        weight_H = head_weights(rows, cfg.value_heads)
+        critic_only = self.heads is not None and self.updates < cfg.value_warmup
         # Rows that cannot move the weights skip the forward pass; they have had their part in the denominators.
         every = ref_logprobs is not None or cfg.entropy_coef != 0
-        active = [i for i, row in enumerate(rows) if every or row.advantages[row.loss_mask].any()]
+
+        def moves(row: Row) -> bool:
+            return _valued(row) or (not critic_only and (every or bool(row.advantages[row.loss_mask].any())))
+
+        active = [i for i, row in enumerate(rows) if moves(row)]
         meter.count("rows_skipped", len(rows) - len(active))
         if not active:
             return
         measure_gap = meter.steps == 0
 
         def loss(batch: MicroBatch) -> Tensor:
-            scores = score_tokens(
-                self.model, batch, temperature=cfg.temperature, entropy="grad" if cfg.entropy_coef != 0 else "value"
-            )
+            with torch.set_grad_enabled(not critic_only):
+                hidden_Nd = encode(self.model, batch)
+            total = torch.zeros((), device=self.device) if critic_only else surrogate(batch, hidden_Nd)
+            if self.heads is not None and len(batch.value_predict_K):
+                states_Nd = hidden_Nd.detach() if cfg.value_detach else hidden_Nd
+                value = batch_value_loss(self.heads, states_Nd, batch, weight_H, cfg.value_clip, meter)
+                total = total + cfg.value_coef * value
+            return total
+
+        def surrogate(batch: MicroBatch, hidden_Nd: Tensor) -> Tensor:
+            entropy: EntropyKind = "grad" if cfg.entropy_coef != 0 else "value"
+            scores = score_tokens(self.model, batch, hidden_Nd, temperature=cfg.temperature, entropy=entropy)
             chosen = [active[i] for i in batch.indices]
             weight_M = weights_R[chosen].to(self.device, torch.float32)[batch.row_M]
             if measure_gap:
@@ -198,7 +204,7 @@ class Learner:
         self._step([rows[i] for i in active], loss, meter)
 
     def _token_loss(
-        self, batch: MicroBatch, scores: TokenScores, ref_M: Tensor | None, weight_M: Tensor, meter: _Meter
+        self, batch: MicroBatch, scores: TokenScores, ref_M: Tensor | None, weight_M: Tensor, meter: Meter
     ) -> Tensor:
         cfg = self.config
         terms = policy_loss(
@@ -225,7 +231,7 @@ class Learner:
         meter.add("approx_kl", -terms.log_ratio_N)
         return loss_M
 
-    def _step(self, rows: list[Row], loss_of: Callable[[MicroBatch], Tensor], meter: _Meter) -> None:
+    def _step(self, rows: list[Row], loss_of: Callable[[MicroBatch], Tensor], meter: Meter) -> None:
         """Accumulate the gradient over micro-batches, check it, and only then change the weights."""
         self.optimizer.zero_grad()
         try:
@@ -235,11 +241,13 @@ class Learner:
                 if not torch.isfinite(loss):
                     raise TrainingError(_not_finite("loss", self.steps))
                 loss.backward()  # type: ignore[no-untyped-call]
+                self.optimizer.accumulate()
                 meter.total("loss", loss.detach())
                 meter.count("forward_tokens", len(batch.input_ids_N))
             limit = self.config.max_grad_norm
-            norm = torch.nn.utils.clip_grad_norm_(self.optimizer.parameters, math.inf if limit is None else limit)
-            if not torch.isfinite(norm):
+            bound = math.inf if limit is None else limit
+            norms = [torch.nn.utils.clip_grad_norm_(parameters, bound) for parameters in self._clipped]
+            if not all(torch.isfinite(norm) for norm in norms):
                 raise TrainingError(_not_finite("gradient", self.steps))
             cfg = self.config
             lr = lr_at(
@@ -254,21 +262,41 @@ class Learner:
         finally:
             self.optimizer.zero_grad()
         self.steps += 1
-        meter.end_step(norm, lr)
+        meter.end_step(norms[0], lr)
 
     # ---- helpers
 
-    @torch.no_grad()
-    def _reference_logprobs(self, rows: list[Row]) -> list[Tensor]:
-        """Reference log-probabilities of each row's trained tokens, in the order of `rows`."""
-        result: list[Tensor] = [torch.empty(0)] * len(rows)
+    def _by_row(self, rows: Sequence[Row], score: Callable[[MicroBatch], Sequence[T]]) -> list[T]:
+        """What `score` says of each row of a micro-batch, in the order of `rows` and the precision of the update."""
+        found: dict[int, T] = {}
         for batch in pack(rows, self.config.max_tokens_per_microbatch, self.device):
             with autocast(self.config.precision, self.device):
-                scores = score_tokens(self.reference, batch, temperature=self.config.temperature, entropy="none")
-            sizes = torch.bincount(batch.row_M, minlength=len(batch.indices)).tolist()
-            for index, part in zip(batch.indices, torch.split(scores.logprob_M, sizes), strict=True):
-                result[index] = part
-        return result
+                found.update(zip(batch.indices, score(batch), strict=True))
+        return [found[index] for index in range(len(rows))]
+
+    @torch.no_grad()
+    def _reference_logprobs(self, rows: Sequence[Row]) -> list[Tensor]:
+        """Reference log-probabilities of each row's trained tokens."""
+
+        def score(batch: MicroBatch) -> Sequence[Tensor]:
+            scores = score_tokens(self.reference, batch, temperature=self.config.temperature, entropy="none")
+            return batch.split(scores.logprob_M)
+
+        return self._by_row(rows, score)
+
+    def _credited(self, rows: list[Row]) -> list[Row]:
+        """The rows with their advantages redistributed by `train.credit`."""
+        cfg = self.config
+
+        def score(batch: MicroBatch) -> Sequence[Tensor]:
+            distance_M, entropy_M = deviation(self.model, self.reference, batch, temperature=cfg.temperature)
+            moved_M = redistribute(batch.advantage_M, distance_M, entropy_M, batch.row_M, cfg.credit_temperature)
+            return batch.split(moved_M)
+
+        return [
+            replace(row, advantages=_spread(row, moved))
+            for row, moved in zip(rows, self._by_row(rows, score), strict=True)
+        ]
 
     def _split(self, rows: int, epoch: int) -> list[list[int]]:
         """Row numbers of each mini-batch; shuffled, in a way that depends on the seed and the update only."""
@@ -286,48 +314,15 @@ class Learner:
         return metrics
 
 
-class _Meter:
-    """Sums of an update; tensors stay on the device until `result`."""
+def _valued(row: Row) -> bool:
+    return row.value is not None and bool(row.value.mask.any())
 
-    def __init__(self) -> None:
-        self.steps = 0
-        self._totals: dict[str, float | Tensor] = {}
-        self._means: dict[str, tuple[float | Tensor, int]] = {}
-        self._counts: dict[str, float] = {"forward_tokens": 0.0}
-        self._gap_max: list[Tensor] = []
-        self._lr = 0.0
 
-    def add(self, name: str, values_M: Tensor) -> None:
-        """Token-weighted mean."""
-        total, count = self._means.get(name, (0.0, 0))
-        self._means[name] = (total + values_M.double().sum(), count + len(values_M))
-
-    def total(self, name: str, value: Tensor) -> None:
-        """Summed over the micro-batches of a step, averaged over steps."""
-        self._totals[name] = self._totals.get(name, 0.0) + value.double()
-
-    def count(self, name: str, value: int) -> None:
-        self._counts[name] = self._counts.get(name, 0.0) + value
-
-    def gap(self, difference_M: Tensor) -> None:
-        gap_M = difference_M.abs()
-        self.add("logprob_gap_mean", gap_M)
-        self._gap_max.append(gap_M.max())
-
-    def end_step(self, grad_norm: Tensor, lr: float) -> None:
-        self.total("grad_norm", grad_norm)
-        self.steps += 1
-        self._lr = lr
-
-    def result(self) -> dict[str, float]:
-        metrics = {name: float(total) / max(1, self.steps) for name, total in self._totals.items()}
-        metrics |= {name: float(total) / max(1, count) for name, (total, count) in self._means.items()}
-        metrics |= self._counts
-        if self._gap_max:
-            metrics["logprob_gap_max"] = float(torch.stack(self._gap_max).max())
-        metrics["optimizer_steps"] = float(self.steps)
-        metrics["lr"] = self._lr
-        return metrics
+def _spread(row: Row, values: Tensor) -> FloatArray:
+    """One value a trained token as float32 [T], 0 elsewhere."""
+    values_T = np.zeros(len(row.input_ids), np.float32)
+    values_T[row.loss_mask] = values.cpu().numpy()
+    return values_T
 
 
 def _not_finite(what: str, step: int) -> str:

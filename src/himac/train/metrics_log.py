@@ -18,10 +18,14 @@ class MetricsLog:
     """A file of one JSON object a line; a line is written whole or not at all.
 
     Opening the file drops a last line that a crash cut short. Values that are not finite are stored as null.
+
+    Args:
+        durable: A line is on the disk when `append` returns, so that it survives a loss of power.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, durable: bool = False) -> None:
         self.path = Path(path)
+        self._durable = durable
         with WriteGuard(f"metrics file {self.path}"):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self.path.touch(exist_ok=True)
@@ -53,6 +57,8 @@ class MetricsLog:
                 if written < len(line):
                     os.ftruncate(descriptor, before)
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                if self._durable:
+                    os.fsync(descriptor)
             finally:
                 os.close(descriptor)
         self._records += 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
 import torch
@@ -123,10 +123,14 @@ class OptimizerSet:
 
     Attributes:
         members: The optimisers by name.
+        masters: Parameters of a lower precision than float32, each with the float32 copy that is trained in its
+            place: a small step would be lost in rounding, many of them would not.
     """
 
-    def __init__(self, members: dict[str, torch.optim.Optimizer]) -> None:
-        self.members = members
+    def __init__(
+        self, members: dict[str, torch.optim.Optimizer], masters: Sequence[tuple[Tensor, Tensor]] = ()
+    ) -> None:
+        self.members, self.masters = members, masters
 
     @property
     def parameters(self) -> list[Tensor]:
@@ -134,32 +138,50 @@ class OptimizerSet:
         return [p for member in self.members.values() for group in member.param_groups for p in group["params"]]
 
     def set_lr(self, lr: float) -> None:
-        """Use `lr` from the next step on."""
+        """Use `lr` from the next step on, times `lr_scale` in groups that have one."""
         for member in self.members.values():
             for group in member.param_groups:
-                group["lr"] = lr
+                group["lr"] = lr * group.get("lr_scale", 1.0)
 
+    def accumulate(self) -> None:
+        """Move the gradients of a backward pass into those of the masters, in whose precision they add up."""
+        for p, master in self.masters:
+            if p.grad is not None:
+                master.grad = p.grad.float() if master.grad is None else master.grad.add_(p.grad)
+                p.grad = None
+
+    @torch.no_grad()
     def step(self) -> None:
         """Update every parameter that has a gradient."""
+        self.accumulate()
         for member in self.members.values():
             member.step()
+        for p, master in self.masters:
+            p.copy_(master)
 
     def zero_grad(self) -> None:
         """Drop all gradients."""
         for member in self.members.values():
             member.zero_grad(set_to_none=True)
+        for p, _ in self.masters:
+            p.grad = None
 
     def state_dict(self) -> dict[str, Any]:
-        return {name: member.state_dict() for name, member in self.members.items()}
+        state: dict[str, Any] = {name: member.state_dict() for name, member in self.members.items()}
+        return state | ({"masters": [master.detach() for _, master in self.masters]} if self.masters else {})
 
+    @torch.no_grad()
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        if state.keys() != self.members.keys():
+        expected = {*self.members, *(["masters"] if self.masters else [])}
+        if state.keys() != expected:
             raise ValueError(
-                f"the saved optimiser has the parts {sorted(state)}, this one {sorted(self.members)}; "
-                "resume with the same optimiser"
+                f"the saved optimiser has the parts {sorted(state)}, this one {sorted(expected)}; "
+                "resume with the same optimiser and model.dtype"
             )
         for name, member in self.members.items():
             member.load_state_dict(state[name])
+        for (p, master), saved in zip(self.masters, state.get("masters", ()), strict=True):
+            p.copy_(master.copy_(saved))
 
 
 def make_optimizer(
@@ -173,6 +195,8 @@ def make_optimizer(
     momentum: float = 0.95,
 ) -> OptimizerSet:
     """AdamW for everything, or Muon for the hidden matrices and AdamW for embeddings, norms, biases and the head.
+
+    Parameters of a lower precision are trained through float32 copies.
 
     Args:
         model: Parameters without `requires_grad` are left out; shared ones count once.
@@ -192,10 +216,12 @@ def make_optimizer(
     if kind == "muon":
         outer = _embedding_and_head_ids(model)
         hidden = {id(p) for p in params if p.ndim == 2 and id(p) not in outer}
-    rest = [p for p in params if id(p) not in hidden]
+    masters = {id(p): nn.Parameter(p.detach().float()) for p in params if p.dtype.itemsize < 4}
+    rest = [masters.get(id(p), p) for p in params if id(p) not in hidden]
     members: dict[str, torch.optim.Optimizer] = {}
     if hidden:
-        members["muon"] = Muon([p for p in params if id(p) in hidden], lr, momentum, weight_decay)
+        matrices = [masters.get(id(p), p) for p in params if id(p) in hidden]
+        members["muon"] = Muon(matrices, lr, momentum, weight_decay)
     if rest:
         groups = [
             {"params": [p for p in rest if p.ndim >= 2], "weight_decay": weight_decay},
@@ -208,7 +234,7 @@ def make_optimizer(
             eps=eps,
             fused=all(p.device.type in ("cpu", "cuda") for p in rest),
         )
-    return OptimizerSet(members)
+    return OptimizerSet(members, [(p, masters[id(p)]) for p in params if id(p) in masters])
 
 
 def _embedding_and_head_ids(model: nn.Module) -> set[int]:

@@ -1,8 +1,8 @@
-# ruff: noqa: N806, N815
+# ruff: noqa: N803, N806, N815
 """Rows to micro-batches: rows are laid end to end in one flat vector, without padding.
 
-Shape suffixes: R rows, N tokens of all rows, M trained tokens. The hidden state at position i predicts token i + 1,
-so logits are needed only at the M positions before a trained token:
+Shape suffixes: R rows, N tokens of all rows, M trained tokens, K tokens with a value target, H value heads. The hidden
+state at position i predicts token i + 1, so logits are needed only at the M positions before a trained token:
 
     input_ids  p p p a a o a      p prompt, a sampled, o observation
     loss_mask  . . . 1 1 . 1
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from himac.errors import TrainingError
-from himac.types import Row
+from himac.types import Row, ValueTargets
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,8 @@ class MicroBatch:
         target_M: int64 [M], the trained tokens.
         old_logprob_M, advantage_M: float32 [M].
         row_M: int64 [M], the token's row in this micro-batch, in [0, R).
+        value_predict_K: int64 [K], flat positions of the states whose value is a target of some head.
+        value_mask_KH, value_old_KH, value_target_KH: bool and float32 [K, H], see `ValueTargets`.
     """
 
     indices: tuple[int, ...]
@@ -44,14 +46,23 @@ class MicroBatch:
     old_logprob_M: Tensor
     advantage_M: Tensor
     row_M: Tensor
+    value_predict_K: Tensor
+    value_mask_KH: Tensor
+    value_old_KH: Tensor
+    value_target_KH: Tensor
+
+    def split(self, values_M: Tensor) -> Sequence[Tensor]:
+        """One value a trained token, cut into one tensor a row."""
+        return torch.split(values_M, torch.bincount(self.row_M, minlength=len(self.indices)).tolist())
 
 
-def check_rows(rows: Sequence[Row], *, supervised: bool = False) -> None:
+def check_rows(rows: Sequence[Row], *, supervised: bool = False, heads: int = 0) -> None:
     """Raise `TrainingError` for a row that would poison the weights.
 
     Args:
         rows: Rows of an update.
         supervised: Advantages are weights of the tokens; old log-probabilities are not used.
+        heads: Value heads of the learner.
     """
     for number, row in enumerate(rows):
         where = f"row {number} (group {row.group_id}, {row.role})"
@@ -74,6 +85,21 @@ def check_rows(rows: Sequence[Row], *, supervised: bool = False) -> None:
                 raise TrainingError(
                     f"{where} has a {name} that is not finite; check the rewards and the sampler, nothing was changed."
                 )
+        if row.value is not None:
+            _check_value(row.value, length, heads, where)
+
+
+def _check_value(value: ValueTargets, length: int, heads: int, where: str) -> None:
+    shape = (length, heads)
+    if any(part.shape != shape for part in (value.mask, value.old, value.target)) or not heads:
+        raise TrainingError(
+            f"{where} has value targets of shape {value.target.shape} where {length} tokens and {heads} value heads "
+            "were expected; give the method as many value_heads as its rows have."
+        )
+    if value.mask.dtype != np.bool_ or value.mask[0].any():
+        raise TrainingError(f"{where} has a value target for its first token or a mask that is not boolean; fix it.")
+    if not (np.isfinite(value.target[value.mask]).all() and np.isfinite(value.old[value.mask]).all()):
+        raise TrainingError(f"{where} has a value target that is not finite; check the rewards, nothing was changed.")
 
 
 def plan(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
@@ -109,6 +135,15 @@ def _assemble(rows: Sequence[Row], part: Sequence[int], device: torch.device) ->
     row_N = np.repeat(np.arange(len(chosen)), [len(row.input_ids) for row in chosen])
     old_N = np.concatenate([row.old_logprobs for row in chosen])
     advantage_N = np.concatenate([row.advantages for row in chosen])
+    heads = max((row.value.mask.shape[1] for row in chosen if row.value is not None), default=0)
+
+    def column(name: str) -> np.ndarray:
+        return np.concatenate(
+            [np.zeros((len(r.input_ids), heads)) if r.value is None else getattr(r.value, name) for r in chosen]
+        )
+
+    value_mask_NH = column("mask").astype(np.bool_)
+    valued_K = np.flatnonzero(value_mask_NH.any(-1))
 
     def tensor(array: np.ndarray, dtype: torch.dtype) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(device=device, dtype=dtype)
@@ -122,4 +157,8 @@ def _assemble(rows: Sequence[Row], part: Sequence[int], device: torch.device) ->
         old_logprob_M=tensor(old_N[trained_M], torch.float32),
         advantage_M=tensor(advantage_N[trained_M], torch.float32),
         row_M=tensor(row_N[trained_M], torch.int64),
+        value_predict_K=tensor(valued_K - 1, torch.int64),
+        value_mask_KH=tensor(value_mask_NH[valued_K], torch.bool),
+        value_old_KH=tensor(column("old")[valued_K], torch.float32),
+        value_target_KH=tensor(column("target")[valued_K], torch.float32),
     )

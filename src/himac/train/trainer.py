@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from himac.seeding import derive_seed
 from himac.train.checkpoint import MetricsLog, save_checkpoint, save_model
 from himac.train.factory import make_algorithm
 from himac.train.learner import Learner
+from himac.train.value import VALUE_FILE
 from himac.types import Episode, Group, Row, Task
 
 
@@ -59,7 +60,7 @@ class Trainer:
     def run(self) -> Progress:
         """Train until `iterations` or `env_steps` is reached; ends with a checkpoint."""
         train = self.config.train
-        algorithm = make_algorithm(self.config, self.runtime)
+        algorithm = make_algorithm(self.config, self.runtime, critic=self.learner)
         pool = self.runtime.benchmark.tasks(self.config.env.train_split)
         metrics, timings = MetricsLog(self.run_dir / "metrics.jsonl"), MetricsLog(self.run_dir / "timings.jsonl")
         metrics.truncate_to(self.progress.records)
@@ -69,7 +70,7 @@ class Trainer:
         saved = False
         while not self._finished():
             at = PhaseContext(
-                self.progress.iteration, derive_seed(self.config.seed, "iteration", self.progress.iteration)
+                self.progress.iteration, derive_seed(self.config.seed, "iteration", self.progress.iteration), pool=pool
             )
             tasks = draw_tasks(pool, algorithm.tasks_per_iteration, self.config.seed, at.iteration)
             name, phase = algorithm.phases[self.progress.phase]
@@ -93,7 +94,8 @@ class Trainer:
         name = f"step-{self.progress.iteration:06d}-{self.progress.phase}"
         keep = self.config.train.keep_checkpoints
         runtime = self.runtime
-        save_checkpoint(self.run_dir, name, runtime.model, runtime.tokenizer, state, keep=keep)
+        tensors = {} if self.learner.heads is None else {VALUE_FILE: self.learner.heads.state_dict()}
+        save_checkpoint(self.run_dir, name, runtime.model, runtime.tokenizer, state, keep=keep, tensors=tensors)
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from the state of a checkpoint whose weights are already loaded."""
@@ -113,8 +115,8 @@ class Trainer:
     ) -> None:
         started = time.perf_counter()
         before = self._usage()
-        phase_seed = PhaseContext(at.iteration, derive_seed(at.seed, name), derive_seed(at.seed, "env"))
-        outcome = phase(phase_seed, tasks, self.progress.carry)
+        here = replace(at, seed=derive_seed(at.seed, name), env_seed=derive_seed(at.seed, "env"))
+        outcome = phase(here, tasks, self.progress.carry)
         rollout_s = time.perf_counter() - started
         updated = self._update(outcome.rows)
         self.runtime.engine.load_weights(dict(self.runtime.model.state_dict()))

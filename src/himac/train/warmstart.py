@@ -72,6 +72,9 @@ def warmstart(
         warmup_steps=max(1, int(settings.warmup_fraction * len(batches))),
         schedule="linear",
         kl_coef=0.0,
+        credit="uniform",
+        value_heads=0,
+        keep_reference=False,
         mini_batches=1,
         epochs=1,
     )

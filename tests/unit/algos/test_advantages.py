@@ -1,5 +1,3 @@
-import json
-import lzma
 from pathlib import Path
 from typing import Any
 
@@ -9,16 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from himac.algos.advantages import degenerate_fraction, group_relative, is_degenerate, outcome_advantages, rloo
+from support.golden import algorithm_cases
 
 returns = st.lists(st.floats(-100, 100, allow_nan=False, width=32), min_size=2, max_size=12)
 spread_returns = returns.filter(lambda r: np.ptp(r) > 1e-2)
-
-
-def golden(shared: Path, kind: str) -> list[dict[str, Any]]:
-    with lzma.open(shared / "golden" / "algorithms.jsonl.xz", "rt") as lines:
-        cases = [case for case in map(json.loads, lines) if case["kind"] == kind]
-    assert cases
-    return cases
 
 
 def test_population_standard_deviation_by_hand() -> None:
@@ -117,7 +109,7 @@ def test_rank_and_unknown_kinds_are_refused() -> None:
 
 @pytest.mark.parametrize("estimator", ["grpo", "rloo"])
 def test_equals_the_recorded_original(shared_dir: Path, estimator: Any) -> None:
-    for case in golden(shared_dir, f"{estimator}_outcome"):
+    for case in algorithm_cases(shared_dir, f"{estimator}_outcome"):
         inputs = case["inputs"]
         scores = np.array(inputs["token_level_rewards"], inputs["dtype"]).sum(-1)
         mask = np.array(inputs["response_mask"], np.float64)

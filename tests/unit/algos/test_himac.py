@@ -1,21 +1,22 @@
 """Algorithm 1 over the toy benchmark with a scripted engine."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from himac.agents.flat import FlatAgent
 from himac.agents.hierarchical import HierarchicalAgent
+from himac.algos.advantages import group_relative
 from himac.algos.base import PhaseContext
-from himac.algos.grpo import Grpo
 from himac.algos.himac import Himac
-from himac.algos.sampling import FlatSampler, HierarchicalSampler
-from himac.config import GrpoConfig, HimacConfig, load_config
+from himac.algos.sampling import HierarchicalSampler
+from himac.config import HimacConfig, load_config
 from himac.envs.pool import EnvPool
 from himac.rollout.collect import Collector
 from himac.rollout.episode import Setting
-from himac.types import Role
+from himac.rollout.rows import returns
+from himac.types import Role, Task
 from support.toy import ByteTokenizer, ColourBenchmark, ScriptedEngine
 
 AT = PhaseContext(0, 7)
@@ -77,7 +78,8 @@ def test_phase_a_advantages_are_eq_2(make):
 def test_phase_b_follows_the_best_blueprint_and_trains_executor_tokens_only(make):
     algo, engine, _ = make(half_right)
     macro = algo.macro(AT, TASKS, None)
-    for task, (subgoals, value) in zip(TASKS, macro.carry, strict=True):
+    for task, (name, subgoals, value) in zip(TASKS, macro.carry, strict=True):
+        assert name == task.id
         assert value == 10.0
         assert subgoals == tuple(f"say {c}" for c in task.options["colours"])
     before = len(engine.requests)
@@ -101,7 +103,7 @@ def test_ties_prefer_fewer_steps_then_fewer_subgoals_then_the_first(make):
 
     algo, _, _ = make(plan)
     outcome = algo.macro(AT, TASKS, None)
-    for task, (subgoals, _) in zip(TASKS, outcome.carry, strict=True):
+    for task, (_, subgoals, _) in zip(TASKS, outcome.carry, strict=True):
         assert subgoals == tuple(f"say {c}" for c in task.options["colours"])
 
 
@@ -117,7 +119,7 @@ def test_malformed_blueprints_lose(make):
 def test_random_selection_and_require_positive(make):
     algo, _, _ = make(half_right, blueprint_selection="random")
     picks = [algo.macro(PhaseContext(n, n), TASKS, None).carry for n in range(6)]
-    assert {value > 0 for carry in picks for _, value in carry} == {True, False}
+    assert {value > 0 for carry in picks for _, _, value in carry} == {True, False}
     algo, _, _ = make(lambda request, words: "nonsense", require_positive=True)
     macro = algo.macro(AT, TASKS, None)
     assert algo.micro(AT, TASKS, macro.carry).rows == []
@@ -130,22 +132,123 @@ def test_without_co_evolution_both_roles_are_trained_in_one_phase(make):
     assert {row.role for row in phase(AT, TASKS, None).rows} == {Role.PLANNER, Role.EXECUTOR}
 
 
-def test_grpo_groups_whole_trajectories():
-    cfg = load_config(None, ["env.step_limit=6", "agent.max_context=400", "agent.name=flat"])
+def unlucky(engine, part):
+    """Every `part`-th execution says nonsense throughout, whatever its blueprint."""
+    obedient = engine.reply
 
     def reply(prompt, request):
-        a, b = re.search(r"Task: (\w+) (\w+)", prompt).groups()
-        if request.session[2] % 2:
-            return "gold"
-        return b if "you said" in prompt else a
+        lost = request.session[1] == "exec" and request.session[2] % part == 0
+        return "fly" if lost else obedient(prompt, request)
 
-    collector = Collector(ScriptedEngine(reply), EnvPool(ColourBenchmark().make_env), max_live=8)
-    agent = FlatAgent(ByteTokenizer(), ColourBenchmark.texts, cfg.agent)
-    algo = Grpo(GrpoConfig(tasks=3, samples=8), FlatSampler(Setting(ColourBenchmark(), cfg, 400), agent, collector))
-    outcome = algo.flat(AT, TASKS, None)
-    assert len(outcome.rows) == 24
-    for n, group in enumerate(outcome.groups):
-        returns = np.array([e.ret for e in group.episodes])
-        expected = (returns - returns.mean()) / (returns.std() + 1e-6) if returns.std() else returns * 0
-        got = [row.advantages[row.loss_mask][0] for row in outcome.rows[8 * n : 8 * n + 8]]
-        np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
+    engine.reply = reply
+
+
+def test_a_blueprint_is_scored_by_the_mean_of_sampled_executions(make):
+    algo, engine, _ = make(half_right, score_executions=3)
+    unlucky(engine, 3)
+    execute, done = algo.sampler.execute, []
+    algo.sampler.execute = lambda *args, **kwargs: done.append(execute(*args, **kwargs)) or done[-1]
+    outcome = algo.macro(AT, TASKS, None)
+    assert {r.params.temperature for r in engine.requests} == {1.0}, "nothing is greedy"
+    means = np.array([[e.ret for e in episodes] for episodes in done[0]]).reshape(3, 4, 3).mean(-1)
+    assert len(np.unique(means.round(6))) > 2, "some blueprint has both outcomes"
+    np.testing.assert_allclose([[e.ret for e in group.episodes] for group in outcome.groups], means)
+    advantages = np.array([row.advantages[row.loss_mask][0] for row in outcome.rows]).reshape(3, 4)
+    np.testing.assert_allclose(advantages, [group_relative(row) for row in means], rtol=1e-5)
+    for group, (_, subgoals, value), row in zip(outcome.groups, outcome.carry, means, strict=True):
+        assert value == pytest.approx(row.max())
+        assert subgoals in [e.blueprint.subgoals for e, mean in zip(group.episodes, row, strict=True) if mean == value]
+
+
+@pytest.mark.parametrize("weight", [0.0, 1.0])
+def test_phase_b_with_step_advantages(weight, make):
+    """An execution that fumbles first and then succeeds: its fumbling turn is worth less than the others' start."""
+    algo, engine, _ = make(half_right, step_weight=weight, gamma=0.5, std="none")
+    obedient, fumbled = engine.reply, set()
+
+    def reply(prompt, request):
+        clumsy = request.session[1] == "exec" and request.session[2] % 2 and request.session not in fumbled
+        fumbled.add(request.session)
+        return "fly" if clumsy and request.session[3] == 0 else obedient(prompt, request)
+
+    macro = algo.macro(AT, TASKS, None)
+    engine.reply = reply
+    micro = algo.micro(AT, TASKS, macro.carry)
+    rows, clumsy = iter(micro.rows), 0
+    for group in micro.groups:
+        episode_level = group_relative(returns(group.episodes), "none")
+        starts = [10 * 0.5 if len(e.turns) == 2 else -0.1 + 10 * 0.25 for e in group.episodes]
+        for episode, base, start in zip(group.episodes, episode_level, starts, strict=True):
+            first, *_ = [next(rows) for _ in episode.segments]
+            turn = episode.turns[0]
+            step = start - np.mean(starts)
+            np.testing.assert_allclose(first.advantages[turn.start : turn.end], base + weight * step, rtol=1e-5)
+            clumsy += len(episode.turns) == 3
+    assert 0 < clumsy < 12
+
+
+def test_degenerate_blueprint_groups_are_replaced(make):
+    pool = ColourBenchmark().tasks("train")
+
+    def plan(request, words):
+        """Always right for `blue`; otherwise half of the blueprints are."""
+        return half_right(request, words) if words[0] != "blue" else f"1. say {words[0]}\n2. say {words[1]}"
+
+    tasks = pool[:3]
+    assert [task.kind for task in tasks] == ["blue"] * 3
+    at = replace(AT, pool=tuple(pool))
+    outcomes = {}
+    for tries in (0, 1, 5):
+        algo, _, collector = make(plan, resample=tries)
+        outcome = outcomes[tries] = algo.macro(at, tasks, None)
+        assert len(outcome.groups) == len(outcome.carry) == 3
+        assert [name for name, _, _ in outcome.carry] == [group.task.id for group in outcome.groups]
+        assert (outcome.metrics["resampled"] > 0) == (tries > 0)
+        # Two steps for each distinct blueprint that was executed, replaced groups included.
+        expected = 2 * 3 + 2 * 2 * outcome.metrics["resampled"]
+        assert collector.usage.env_steps == expected
+        micro = algo.micro(at, tasks, outcome.carry)
+        assert [group.task for group in micro.groups] == [group.task for group in outcome.groups]
+    assert all(group.task.kind == "blue" for group in outcomes[0].groups)
+    assert all(group.task.kind != "blue" for group in outcomes[5].groups)
+    assert all(row.advantages.any() for row in outcomes[5].rows)
+
+
+def test_crashes_are_left_out(make):
+    """Wrong blueprints of one task crash, all of another, and a third task's environment does not even start."""
+    algo, engine, _ = make(half_right)
+    obedient = engine.reply
+
+    def reply(prompt, request):
+        task, part, *_ = request.session
+        said = obedient(prompt, request)
+        wrong = said.startswith("gold") and request.session[3] == 0 if part == "exec" else False
+        return "boom" if wrong or (part == "exec" and task == "blue-red") else said
+
+    engine.reply = reply
+    half, all_of_it, none = TASKS[0], TASKS[2], Task("broken", "red", {})
+    outcome = algo.macro(AT, [half, all_of_it, none], None)
+    assert (half.id, all_of_it.id) == ("blue-gold", "blue-red")
+    (group,) = outcome.groups
+    assert (group.task, [e.success for e in group.episodes]) == (half, [True, True])
+    assert [name for name, _, _ in outcome.carry] == [half.id]
+    assert len(outcome.rows) == 2
+    assert not any(row.advantages.any() for row in outcome.rows), "a crash makes no success better than another"
+    assert outcome.metrics["env_errors"] == 2 + 4 + 4
+    assert not [r for r in engine.requests if r.session[0] == "broken"], "nothing is generated for an empty task"
+    assert [group.task for group in algo.micro(AT, [half, all_of_it, none], outcome.carry).groups] == [half]
+
+
+def test_a_crash_among_executions_does_not_move_the_mean(make):
+    algo, engine, _ = make(half_right, score_executions=2)
+    obedient = engine.reply
+
+    def reply(prompt, request):
+        return "boom" if request.session[1] == "exec" and request.session[2] % 2 else obedient(prompt, request)
+
+    engine.reply = reply
+    outcome = algo.macro(AT, TASKS, None)
+    assert outcome.groups
+    whole, _, _ = make(half_right)
+    usual = {e.ret for group in whole.macro(AT, TASKS, None).groups for e in group.episodes}
+    assert {e.ret for group in outcome.groups for e in group.episodes} <= usual

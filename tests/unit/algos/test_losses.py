@@ -1,6 +1,4 @@
 # ruff: noqa: N803, N806
-import json
-import lzma
 import math
 from pathlib import Path
 from typing import Any, get_args
@@ -19,16 +17,11 @@ from himac.algos.losses import (
     kl_penalty,
     policy_loss,
     row_weights,
+    value_loss,
 )
+from support.golden import algorithm_cases
 
 MODES: tuple[Any, ...] = get_args(AggregationMode)
-
-
-def golden(shared: Path, kind: str) -> list[dict[str, Any]]:
-    with lzma.open(shared / "golden" / "algorithms.jsonl.xz", "rt") as lines:
-        cases = [case for case in map(json.loads, lines) if case["kind"] == kind]
-    assert cases
-    return cases
 
 
 def close(actual: Tensor, expected: Any, name: str = "") -> None:
@@ -53,7 +46,7 @@ def random_case(seed: int, rows: int = 4, width: int = 6) -> tuple[Tensor, Tenso
 
 
 def test_kl_equals_the_recorded_original(shared_dir: Path) -> None:
-    for case in golden(shared_dir, "kl_penalty"):
+    for case in algorithm_cases(shared_dir, "kl_penalty"):
         dtype = getattr(torch, case["inputs"]["dtype"])
         reference = torch.tensor(case["inputs"]["ref_logprob"], dtype=dtype)
         for kind, recorded in case["outputs"]["value"].items():
@@ -70,7 +63,7 @@ def test_kl_equals_the_recorded_original(shared_dir: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["policy_loss", "policy_loss_gspo"])
 def test_policy_loss_equals_the_recorded_original(shared_dir: Path, kind: str) -> None:
-    for case in golden(shared_dir, kind):
+    for case in algorithm_cases(shared_dir, kind):
         inputs, outputs = case["inputs"], case["outputs"]
         dtype = getattr(torch, inputs["dtype"])
         sequence = kind == "policy_loss_gspo"
@@ -116,7 +109,7 @@ EPS_UPSTREAM = {"seq-mean-token-mean": 1e-8}
 
 
 def test_aggregation_equals_the_recorded_originals(shared_dir: Path) -> None:
-    for case in golden(shared_dir, "agg_loss"):
+    for case in algorithm_cases(shared_dir, "agg_loss"):
         dtype = getattr(torch, case["inputs"]["dtype"])
         loss = torch.tensor(case["inputs"]["loss_mat"], dtype=dtype)
         mask = torch.tensor(case["inputs"]["loss_mask"])
@@ -129,6 +122,23 @@ def test_aggregation_equals_the_recorded_originals(shared_dir: Path) -> None:
                 close(ours, recorded, mode)
             upstream = aggregate(loss, mask, mode, eps=EPS_UPSTREAM.get(mode, 0.0))
             close(upstream, case["outputs"]["verl_upstream"][mode], mode)
+
+
+def test_value_loss_equals_the_recorded_original(shared_dir: Path) -> None:
+    for case in algorithm_cases(shared_dir, "value_loss"):
+        inputs, outputs = case["inputs"], case["outputs"]
+        dtype = getattr(torch, inputs["dtype"])
+        value = torch.tensor(inputs["vpreds"], dtype=dtype, requires_grad=True)
+        target, old = (torch.tensor(inputs[key], dtype=dtype) for key in ("returns", "values"))
+        mask = torch.tensor(inputs["response_mask"])
+        loss, clipped = value_loss(value, target, old, inputs["cliprange_value"])
+        mean = aggregate(loss, mask, "token-mean", eps=EPS_AGENT["token-mean"])
+        mean.backward()
+        assert value.grad is not None
+        close(mean.detach(), outputs["vf_loss"], f"{case['case']}")
+        close(value.grad, outputs["grad_vpreds"], f"{case['case']} gradient")
+        share = aggregate(clipped.float(), mask, "token-mean", eps=EPS_AGENT["token-mean"])
+        close(share, outputs["vf_clipfrac"], "clip fraction")
 
 
 # ---- values by hand
@@ -152,6 +162,17 @@ def test_policy_loss_by_hand() -> None:
     torch.testing.assert_close(terms.loss_N, torch.tensor([-1.2, 2.0, 0.8, 3.0]))
     assert terms.clipped_N.tolist() == [True, False, True, False]
     assert terms.dual_clipped_N.tolist() == [False, False, False, True]
+
+
+def test_value_loss_by_hand() -> None:
+    # targets 0, old 1, clip 0.5: V = 3 is plain 9 (clipped 2.25); V = 0 is pulled back to 0.5, 0.25; V = 1.2 is plain
+    value, target, old = torch.tensor([3.0, 0.0, 1.2]), torch.zeros(3), torch.ones(3)
+    loss, clipped = value_loss(value, target, old, 0.5)
+    torch.testing.assert_close(loss, torch.tensor([9.0, 0.25, 1.44]))
+    assert clipped.tolist() == [False, True, False]
+    plain, untouched = value_loss(value, target, old)
+    torch.testing.assert_close(plain, value.square())
+    assert not untouched.any()
 
 
 def test_sequence_ratio_is_the_geometric_mean_of_the_row() -> None:

@@ -124,7 +124,7 @@ def test_unknown_names_and_arguments() -> None:
         make_benchmark("gym:")
     with pytest.raises(ConfigError, match="it takes: id, kwargs"):
         make_benchmark("gym:himac-test/Guess-v0", colour="red")
-    for bad in ({"train_tasks": 0}, {"valid_tasks": 2**30}, {"step_limit": 0}, {"worst_step_reward": 0.1}):
+    for bad in ({"train_tasks": 0}, {"valid_tasks": 2**30}, {"worst_step_reward": 0.1}):
         with pytest.raises(ConfigError, match=next(iter(bad))):
             make_benchmark("gym:himac-test/Guess-v0", **bad)
 
@@ -140,7 +140,7 @@ def test_installed_packages_add_benchmarks(monkeypatch: pytest.MonkeyPatch) -> N
         EntryPoint("alfworld", "colour_package:ColourBenchmark", registry.GROUP),
     ]
     monkeypatch.setattr(registry, "entry_points", lambda group: points)
-    assert benchmark_names() == ["alfworld", "broken", "colours", "lost"]
+    assert benchmark_names() == ["alfworld", "broken", "colours", "lost", "sokoban", "webshop"]
     assert isinstance(make_benchmark("colours"), ColourBenchmark)
     with pytest.raises(MissingDependencyError, match="package_that_is_gone"):
         make_benchmark("lost")

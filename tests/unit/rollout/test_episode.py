@@ -10,9 +10,9 @@ from himac.config import load_config
 from himac.envs.pool import EnvPool
 from himac.rollout.collect import Collector
 from himac.rollout.episode import Proposal, Setting, execute, flat_episode, propose
-from himac.rollout.rows import execution_rows, planner_rows
+from himac.rollout.rows import execution_rows, planner_rows, turn_rows
 from himac.types import Blueprint, Group, Role, StopReason, Task
-from support.toy import ByteTokenizer, ColourBenchmark, ScriptedEngine
+from support.toy import ByteTokenizer, ColourBenchmark, ColourEnv, ScriptedEngine
 
 TASK = Task("red-blue", "red", {"colours": ["red", "blue"]})
 
@@ -147,6 +147,65 @@ def test_a_row_ends_with_its_last_sampled_token():
     assert len(row.input_ids) == segment.turns[-1].end <= 45 < len(segment.token_ids)
     assert row.loss_mask.sum() == segment.sampled.sum()
     assert {len(v) for v in (row.loss_mask, row.old_logprobs, row.advantages)} == {len(row.input_ids)}
+
+
+def test_anchors_are_what_was_seen_before_the_reply():
+    episode, _ = play(["red", "<sub_done>", "fly", "blue"], given_plan("say red", "say blue"))
+    assert [turn.anchor for turn in episode.turns] == ["start", "you said red", "you said red", "Nothing happens."]
+
+
+class LabelledColours(ColourEnv):
+    """Names its states itself."""
+
+    def reset(self, **given):
+        observation, info = super().reset(**given)
+        return observation, info | {"anchor": "nothing said"}
+
+    def step(self, action):
+        observation, *rest, info = super().step(action)
+        return observation, *rest, info | {"anchor": f"{len(self.said)} said"}
+
+
+@pytest.mark.parametrize("kind", ["flat", "hierarchical"])
+def test_an_environment_may_name_its_states(kind):
+    cfg = config(f"agent.name={kind}")
+    replies = iter(["fly", "red", "blue"])
+    if kind == "flat":
+        agent = FlatAgent(ByteTokenizer(), ColourBenchmark.texts, cfg.agent)
+        program = flat_episode(setting(cfg), agent, TASK, 1.0, 1, 1)
+    else:
+        program = execute(setting(cfg), hierarchical(cfg), TASK, given_plan("say both"), 1.0, 1, 1)
+    with EnvPool(LabelledColours) as pool:
+        (episode,) = Collector(ScriptedEngine(lambda *_: next(replies)), pool).run([program])
+    assert episode.success
+    assert [turn.anchor for turn in episode.turns] == ["nothing said", "0 said", "1 said"]
+
+
+def test_an_environment_that_fails_before_planning():
+    """Nothing is planned, and the episodes of these proposals are the environment's failure, not the planner's."""
+    cfg = config()
+    broken = Task("broken", "red", {})
+    proposals, engine = run(propose(setting(cfg), hierarchical(cfg), broken, 3, 1.0, 1, 1), lambda *_: "1. say red")
+    assert engine.requests == []
+    assert len(proposals) == 3
+    assert all(not proposal.blueprint.valid and proposal.plan is None for proposal in proposals)
+    episode, _ = run(execute(setting(cfg), hierarchical(cfg), broken, proposals[0], 1.0, 1, 1), lambda *_: "")
+    assert episode.stop is StopReason.ENV_ERROR
+    assert episode.broken
+    assert "KeyError" in episode.error
+
+
+def test_rows_with_an_advantage_for_each_turn():
+    episode, _ = play(["red", "<sub_done>", "blue"], given_plan("say red", "say blue"))
+    first, second = turn_rows(Group("g", TASK, (episode,)), [[1.0, -2.0, 3.0]])
+    for row, segment, values in zip((first, second), episode.segments, ([1.0, -2.0], [3.0]), strict=True):
+        expected = np.zeros(len(segment.token_ids))
+        for turn, value in zip(segment.turns, values, strict=True):
+            expected[turn.start : turn.end] = value
+        np.testing.assert_array_equal(row.advantages, np.where(row.loss_mask, expected[: len(row.input_ids)], 0))
+        np.testing.assert_array_equal(row.advantages != 0, row.loss_mask)
+    with pytest.raises(AssertionError, match="2 advantages for 3 turns"):
+        turn_rows(Group("g", TASK, (episode,)), [[1.0, -2.0]])
 
 
 @pytest.mark.parametrize("workers", [0, 1])

@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import gymnasium
 
@@ -107,6 +108,9 @@ class AlfworldBenchmark:
         self._data = data
         self._prior = Prior.load(prior) if prior is not None else None
         self._demo_env: AlfworldEnv | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_demo_env": None}  # other processes load the games themselves
 
     def splits(self) -> Sequence[str]:
         """`train` and `valid` of the built-in games, or the splits found at the path."""

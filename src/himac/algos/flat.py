@@ -1,0 +1,41 @@
+"""What the methods without a hierarchy share: groups of whole episodes of a flat policy, one update an iteration."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, Generic, TypeVar
+
+from himac.algos.base import Phase, PhaseContext, PhaseOutcome
+from himac.algos.groups import sample_groups
+from himac.algos.sampling import FlatSampler
+from himac.config import FlatAlgoConfig
+from himac.seeding import derive_seed
+from himac.types import Episode, Group, Row, Task
+
+C = TypeVar("C", bound=FlatAlgoConfig)
+
+
+class FlatAlgorithm(ABC, Generic[C]):
+    """Samples a group of episodes a task; a method says with `rows` what each token of them is worth."""
+
+    def __init__(self, config: C, sampler: FlatSampler) -> None:
+        self.config, self.sampler = config, sampler
+        self.tasks_per_iteration = config.tasks
+
+    @property
+    def phases(self) -> tuple[tuple[str, Phase], ...]:
+        return (("flat", self.flat),)
+
+    def flat(self, at: PhaseContext, tasks: Sequence[Task], carry: Any) -> PhaseOutcome:
+        """The one phase."""
+
+        def sample(tasks: Sequence[Task]) -> list[list[Episode]]:
+            return self.sampler.rollout(tasks, self.config.samples, derive_seed(at.seed, "sample"), at.env_seed)
+
+        groups, metrics = sample_groups("", at, tasks, sample, self.config.resample)
+        return PhaseOutcome(self.rows(groups), groups, metrics=metrics)
+
+    @abstractmethod
+    def rows(self, groups: Sequence[Group]) -> list[Row]:
+        """Rows of the update with their advantages."""

@@ -1,0 +1,76 @@
+"""From an output folder to `results.json`, `tables.md` and one picture of curves a task."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from himac import __version__
+from himac.bench.matrix import Matrix, cell_name, load_matrix
+from himac.bench.runner import MATRIX, last_records
+from himac.errors import DataError
+from himac.report.cells import CellResult, read_evaluation, read_training
+from himac.report.comparison import comparison_page
+from himac.report.curves import comparison, save_figure
+from himac.report.tables import markdown_table
+from himac.train.atomic import WriteGuard, write_text
+
+
+def publish(output: Path) -> list[Path]:
+    """Write everything anew from the run directories; returns the files.
+
+    Raises:
+        DataError: the folder holds no matrix or no finished cell.
+    """
+    if not (output / MATRIX).is_file():
+        raise DataError(f"{output} holds no benchmark ({MATRIX} is missing); give the --output of `himac bench`.")
+    matrix, records = load_matrix(output / MATRIX), last_records(output)
+    failed = {name: record for name, record in records.items() if record["code"] != 0}
+    done = [record for name, record in records.items() if name not in failed]
+    if not done:
+        raise DataError(f"{output} has no finished cell; run `himac bench` until one is.")
+    cells = _sorted(matrix, [_read(output, record) for record in done])
+    page = comparison_page(cells, output.resolve().name, matrix.reference, matrix.ablations, matrix.targets)
+    if failed:
+        rows = [(name, str(record["error"])) for name, record in sorted(failed.items())]
+        page += f"\n## Failed cells\n\n{markdown_table(('cell', 'error'), rows)}\n"
+    with WriteGuard(f"tables in {output}"):
+        write_text(output / "results.json", json.dumps(_json(matrix, cells, failed), indent=2))
+        write_text(output / "tables.md", page.rstrip("\n"))
+        pictures = []
+        for task in dict.fromkeys(cell.task for cell in cells):
+            here = [cell for cell in cells if cell.task == task]
+            runs = {m: [c.curve for c in here if c.method == m] for m in dict.fromkeys(c.method for c in here)}
+            pictures.append(save_figure(comparison(runs, task), output / f"curves-{task}.png"))
+    return [output / "tables.md", output / "results.json", *pictures]
+
+
+def _read(output: Path, record: Mapping[str, Any]) -> CellResult:
+    task, method, seed = str(record["task"]), str(record["method"]), int(record["seed"])
+    folder = output / "runs" / cell_name(task, method, seed)
+    if record["kind"] == "eval":
+        return read_evaluation(folder, task, method, seed, float(record["seconds"]))
+    return read_training(folder, task, method, seed, record["budget"])
+
+
+def _sorted(matrix: Matrix, cells: list[CellResult]) -> list[CellResult]:
+    """In the order of the matrix; what it no longer names comes last."""
+
+    def place(names: Mapping[str, Any], name: str) -> tuple[int, str]:
+        return (list(names).index(name) if name in names else len(names), name)
+
+    return sorted(cells, key=lambda c: (place(matrix.tasks, c.task), place(matrix.methods, c.method), c.seed))
+
+
+def _json(matrix: Matrix, cells: list[CellResult], failed: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    return {
+        "himac": __version__,
+        "python": platform.python_version(),
+        "machine": f"{platform.machine()}, {matrix.threads} thread(s) a process",
+        "matrix": matrix.model_dump(mode="json", exclude_defaults=True),
+        "cells": [cell.to_json() for cell in cells],
+        "failed": {name: record["error"] for name, record in failed.items()},
+    }

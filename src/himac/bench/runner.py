@@ -1,0 +1,237 @@
+"""Turns a matrix into processes of the command line and keeps the account of what is finished.
+
+The output folder:
+
+    matrix.yaml, base.yaml          what was asked for
+    models/TASK/                    the task's shared warm start
+    runs/TASK/METHOD/seed-N/        a run directory of `himac train` (or an output of `himac eval`)
+    runs/TASK/METHOD/seed-N.yaml    its configuration, and in seed-N.log its output
+    cells.jsonl                     one line for each cell that ended, failures included; the last line of a cell counts
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from himac.bench.matrix import Cell, Matrix
+from himac.bench.scheduler import Job, Outcome, run_jobs
+from himac.config import Config, difference, dump_config, load_config
+from himac.errors import CheckpointError, ConfigError, DataError
+from himac.report.results import number, read_jsonl
+from himac.train.atomic import WriteGuard, write_text
+from himac.train.metrics_log import MetricsLog
+
+COMMAND = (sys.executable, "-m", "himac")
+MATRIX, BASE, CELLS = "matrix.yaml", "base.yaml", "cells.jsonl"
+
+_FREE = ("threads", "train.rollout_workers")
+"""Keys that change nothing about a result."""
+_EXTENDING = ("train.env_steps", "train.iterations")
+"""Keys with which `himac train --resume` continues a run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """The cells of a matrix in an output folder.
+
+    Attributes:
+        warm: Configuration of the shared warm start by task.
+        command: What runs `himac`.
+    """
+
+    output: Path
+    matrix: Matrix
+    cells: Sequence[Cell]
+    warm: Mapping[str, Config]
+    command: tuple[str, ...] = COMMAND
+
+    def pending(self) -> list[Cell]:
+        """Cells without a successful record under their present configuration.
+
+        Raises:
+            ConfigError: a cell or a warm start in the folder was made with another configuration.
+        """
+        for task, config in self.warm.items():
+            if (self._model(task) / "init").exists():
+                _check(self._model(task) / "config.yaml", config, ())
+        for cell in self.cells:
+            if any((self.folder(cell) / name).exists() for name in ("config.yaml", "summary.json")):
+                _check(self._config(cell), cell.config, _EXTENDING)
+        records = last_records(self.output)
+        return [cell for cell in self.cells if not _is_done(records.get(cell.name), cell)]
+
+    def run(
+        self,
+        on_end: Callable[[Outcome], None] = lambda outcome: None,
+        on_tick: Callable[[dict[str, float]], None] = lambda fractions: None,
+    ) -> list[Outcome]:
+        """Run what is pending, warm starts first, and record how each cell ends.
+
+        Args:
+            on_tick: Called several times a second with the done fraction of each running cell.
+        """
+        pending = self.pending()
+        cells = {cell.name: cell for cell in pending}
+        with WriteGuard(f"benchmark folder {self.output}"), _locked(self.output) as lock:
+            log = MetricsLog(self.output / CELLS)
+            jobs = [*self._warm_jobs(pending), *map(self._job, pending)]
+
+            def end(outcome: Outcome) -> None:
+                cell = cells.get(outcome.job.name)
+                if cell is not None:
+                    log.append(_record(cell, outcome))
+                on_end(outcome)
+
+            workers = max((cell.config.train.rollout_workers for cell in pending), default=1)
+            return run_jobs(
+                jobs,
+                self.matrix.slots(workers),
+                env=_environment(self.matrix.threads),
+                inherit=(lock,),
+                on_end=end,
+                on_tick=lambda names: on_tick({name: self._fraction(cells[name]) for name in names if name in cells}),
+            )
+
+    def _warm_jobs(self, pending: Sequence[Cell]) -> Iterator[Job]:
+        for task in dict.fromkeys(cell.task for cell in pending if self._needs_model(cell)):
+            folder = self._model(task)
+            made, warmed, config = folder / "init", folder / "warmstart", folder / "config.yaml"
+            if warmed.exists():
+                continue
+            folder.mkdir(parents=True, exist_ok=True)
+            for leftover in folder.glob(".*"):  # of a process that was killed while it wrote a model
+                shutil.rmtree(leftover)
+            _save(self.warm[task], config)
+            init = (*self.command, "init-model", str(config), str(made))
+            imitate = (*self.command, "warmstart", str(config), str(warmed), "--model", str(made))
+            yield Job(_warm_name(task), (imitate,) if made.exists() else (init, imitate), folder / "log.txt")
+
+    def _job(self, cell: Cell) -> Job:
+        folder, config = self.folder(cell), self._config(cell)
+        config.parent.mkdir(parents=True, exist_ok=True)
+        started = (folder / "config.yaml").is_file()
+        _save(cell.config, config)
+        line = [*self.command, cell.kind, str(config)]
+        if cell.kind == "train":
+            line += ["--run-dir", str(folder), *(["--resume"] if started else [])]
+        else:
+            line += ["--output", str(folder)]
+        needs = None
+        if self._needs_model(cell):
+            model = self._model(cell.task) / "warmstart"
+            line += ["--model", str(model.resolve())]
+            needs = None if model.exists() else _warm_name(cell.task)
+        return Job(cell.name, (tuple(line),), config.with_suffix(".log"), needs)
+
+    def folder(self, cell: Cell) -> Path:
+        """The cell's run directory."""
+        return self.output / "runs" / cell.name
+
+    def _config(self, cell: Cell) -> Path:
+        folder = self.folder(cell)
+        return folder.with_name(f"{folder.name}.yaml")
+
+    def _model(self, task: str) -> Path:
+        return self.output / "models" / task
+
+    def _needs_model(self, cell: Cell) -> bool:
+        return cell.task in self.warm and not cell.config.model.path and cell.config.engine.name == "local"
+
+    def _fraction(self, cell: Cell) -> float:
+        """Share of the budget that a running cell has spent."""
+        try:
+            records = read_jsonl(self.folder(cell) / "metrics.jsonl")
+        except DataError:  # not begun
+            return 0.0
+        steps = number(records[-1], "env_steps") if records else None
+        return min(1.0, (steps or 0.0) / self.matrix.env_steps)
+
+
+def describe(matrix: Matrix, source: Path, output: Path) -> None:
+    """Keep the matrix and its base configuration in the output folder."""
+    with WriteGuard(f"benchmark folder {output}"):
+        output.mkdir(parents=True, exist_ok=True)
+        base = (source.parent / matrix.base).read_text(encoding="utf-8")
+        tree = matrix.model_dump(mode="json", exclude_defaults=True) | {"base": BASE}
+        write_text(output / BASE, base.rstrip("\n"))
+        write_text(output / MATRIX, yaml.safe_dump(tree, sort_keys=False, allow_unicode=True).rstrip("\n"))
+
+
+def last_records(output: Path) -> dict[str, dict[str, Any]]:
+    """The last line of `cells.jsonl` for each cell, by name."""
+    path = output / CELLS
+    return {str(record["cell"]): record for record in read_jsonl(path)} if path.is_file() else {}
+
+
+def _check(saved: Path, config: Config, extending: Sequence[str]) -> None:
+    changed = difference(load_config(saved), config, (*_FREE, *extending))
+    if changed:
+        raise ConfigError(
+            f"what is beside {saved} was made with another configuration: {'; '.join(changed)}; "
+            "use another --output or remove it"
+        )
+
+
+def _record(cell: Cell, outcome: Outcome) -> dict[str, Any]:
+    return {
+        "cell": cell.name,
+        "task": cell.task,
+        "method": cell.method,
+        "seed": cell.seed,
+        "kind": cell.kind,
+        "config": _fingerprint(cell.config),
+        "budget": cell.config.train.env_steps if cell.kind == "train" else None,
+        "code": outcome.code,
+        "seconds": round(outcome.seconds, 1),
+        "error": outcome.error,
+    }
+
+
+def _is_done(record: Mapping[str, Any] | None, cell: Cell) -> bool:
+    return record is not None and record["code"] == 0 and record["config"] == _fingerprint(cell.config)
+
+
+def _fingerprint(config: Config) -> str:
+    train = config.train.model_copy(update={"rollout_workers": 1})
+    text = dump_config(config.model_copy(update={"threads": None, "train": train}))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _save(config: Config, path: Path) -> None:
+    write_text(path, dump_config(config).rstrip("\n"))
+
+
+def _warm_name(task: str) -> str:
+    return f"{task}/warm-start"
+
+
+def _environment(threads: int) -> dict[str, str]:
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS")
+    return {**os.environ, **dict.fromkeys(names, str(threads))}
+
+
+@contextmanager
+def _locked(output: Path) -> Iterator[int]:
+    """A descriptor of the folder's lock, which its processes inherit: they hold it even when this one is killed."""
+    descriptor = os.open(output / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise CheckpointError(
+                f"{output} is in use by another himac bench or a process one left behind; wait for it or end it"
+            ) from error
+        yield descriptor
+    finally:
+        os.close(descriptor)

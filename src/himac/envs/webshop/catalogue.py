@@ -1,0 +1,175 @@
+"""Products as the shop shows them, read from the official WebShop files."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Any
+
+from himac.errors import DataError
+
+NO_ATTRIBUTES = ("DUMMY_ATTR",)
+"""Attributes of a product that the attribute file does not describe."""
+
+_NOT_IN_A_PRICE = re.compile(r"[^\d.]")
+_CHUNK = 1 << 20
+_BLANKS = re.compile(r"[\s,]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """One article of the shop.
+
+    Attributes:
+        asin: Its number, ten characters in the official data.
+        query: The search that found it when the data was collected; its fine category.
+        category: Its department.
+        product_category: Its path in the category tree, parts separated by ` › `.
+        prices: One price, or the ends of a range.
+        price_tag: The price as shown.
+        options: Values to choose from, by lower-case name.
+        attributes: What the reward compares.
+        instruction, instruction_attributes: A synthetic goal for this product, before options and price.
+        human: Goals that people wrote for it: instruction, attributes, options.
+    """
+
+    asin: str
+    title: str
+    description: str
+    bullets: tuple[str, ...]
+    query: str
+    category: str
+    product_category: str
+    prices: tuple[float, ...]
+    price_tag: str
+    options: dict[str, tuple[str, ...]]
+    attributes: tuple[str, ...]
+    instruction: str | None = None
+    instruction_attributes: tuple[str, ...] = ()
+    human: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = ()
+
+    def search_text(self) -> str:
+        """What the search engine indexes of the product."""
+        options = ", and ".join(f"{name}: {', '.join(values)}" for name, values in self.options.items())
+        first = self.bullets[0] if self.bullets else ""
+        return " ".join([self.title, self.description, first, options]).lower()
+
+    @classmethod
+    def of(cls, fields: Mapping[str, Any]) -> Product:
+        """The product whose `json.dumps(dataclasses.asdict(...))` was read back."""
+        return cls(
+            **{
+                **fields,
+                "bullets": tuple(fields["bullets"]),
+                "prices": tuple(fields["prices"]),
+                "options": {name: tuple(values) for name, values in fields["options"].items()},
+                "attributes": tuple(fields["attributes"]),
+                "instruction_attributes": tuple(fields["instruction_attributes"]),
+                "human": tuple((text, tuple(wanted), tuple(options)) for text, wanted, options in fields["human"]),
+            }
+        )
+
+
+def read_products(products: Path, attributes: Path, human: Path | None = None) -> Iterator[Product]:
+    """The products of an official file in its order, without repeats; the product file is read piece by piece.
+
+    Args:
+        products: `items_shuffle.json` or `items_shuffle_1000.json`.
+        attributes: `items_ins_v2.json` or `items_ins_v2_1000.json`.
+        human: `items_human_ins.json`.
+
+    Raises:
+        DataError: a file is missing or is not of the official form.
+    """
+    known = _read_object(attributes)
+    by_people = _read_object(human) if human else {}
+    seen = set()
+    for number, record in enumerate(_stream(products)):
+        try:
+            asin = record["asin"]
+            # The official loader skips these.
+            if asin == "nan" or len(asin) > 10 or asin in seen:
+                continue
+            seen.add(asin)
+            yield parse_product(record, known.get(asin, {}), by_people.get(asin, []))
+        except (AttributeError, KeyError, TypeError, ValueError, InvalidOperation) as error:
+            raise DataError(
+                f"product {number} of {products} is not of the official form ({error!r}); use the unchanged file."
+            ) from error
+
+
+def parse_product(record: Mapping[str, Any], known: Mapping[str, Any], human: Sequence[Mapping[str, Any]]) -> Product:
+    """One product from its record, its entry in the attribute file and its human goals."""
+    prices, tag = parse_price(record.get("pricing"))
+    bullets = record["small_description"]
+    options = {
+        name.lower(): tuple(value["value"].strip().replace("/", " | ").lower() for value in values)
+        for name, values in (record["customization_options"] or {}).items()
+        if values is not None
+    }
+    return Product(
+        asin=record["asin"],
+        title=record["name"],
+        description=record["full_description"],
+        bullets=tuple(bullets) if isinstance(bullets, list) else (bullets,),
+        query=record["query"].lower().strip(),
+        category=record["category"],
+        product_category=record["product_category"],
+        prices=prices,
+        price_tag=tag,
+        options=options,
+        attributes=tuple(known.get("attributes", NO_ATTRIBUTES)),
+        instruction=known.get("instruction"),
+        instruction_attributes=tuple(known.get("instruction_attributes") or ()),
+        human=tuple(
+            (goal["instruction"], tuple(goal["instruction_attributes"]), tuple(goal["instruction_options"]))
+            for goal in human
+        ),
+    )
+
+
+def parse_price(text: str | None) -> tuple[tuple[float, ...], str]:
+    """Prices and price tag of an official price text ("$5.99", "$5.99 - $7.50"); nothing means 100 dollars."""
+    if not text:
+        return (100.0,), "$100.0"
+    prices = tuple(float(Decimal(_NOT_IN_A_PRICE.sub("", part))) for part in text.split("$")[1:])[:2]
+    return prices, f"${prices[0]}" if len(prices) == 1 else f"${prices[0]} to ${prices[1]}"
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise DataError(f"cannot read {path} ({error}); get the official WebShop files.") from error
+    if not isinstance(content, dict):
+        raise DataError(f"{path} is no JSON object; get the official WebShop files.")
+    return content
+
+
+def _stream(path: Path) -> Iterator[Any]:
+    """The items of a JSON array, with one of them and a piece of the file in memory at a time."""
+    decoder = json.JSONDecoder()
+    try:
+        with path.open(encoding="utf-8") as file:
+            text, at = file.read(_CHUNK).lstrip(), 1
+            if not text.startswith("["):
+                raise DataError(f"{path} is no JSON array; get the official WebShop files.")
+            while True:
+                at = _BLANKS.match(text, at).end()  # type: ignore[union-attr]
+                if text.startswith("]", at):
+                    return
+                try:
+                    item, at = decoder.raw_decode(text, at)
+                except ValueError:
+                    more = file.read(max(_CHUNK, len(text) - at))
+                    if not more:
+                        raise
+                    text, at = text[at:] + more, 0
+                    continue
+                yield item
+    except (OSError, ValueError) as error:
+        raise DataError(f"cannot read {path} ({error}); get the official WebShop files.") from error

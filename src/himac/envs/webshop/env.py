@@ -1,0 +1,135 @@
+"""WebShop as a Gymnasium environment: the original's pages, search and reward without a browser or a server."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.spaces import Text
+
+from himac.envs.webshop.goals import GOAL_KINDS, Goal, GoalKind
+from himac.envs.webshop.nouns import make_tagger
+from himac.envs.webshop.session import Session
+from himac.envs.webshop.store import Store
+from himac.envs.webshop.view import VIEWS, View, render
+from himac.errors import ConfigError, EnvironmentFailureError
+
+_LONGEST = 1 << 20
+
+
+class AnyText(Text):
+    """Every string; product texts hold characters of all scripts."""
+
+    def contains(self, x: Any) -> bool:
+        return isinstance(x, str)
+
+
+class WebShopEnv(gymnasium.Env[str, str]):
+    """A customer's session: `search[words]` and `click[button, product or option]`.
+
+    `reset(options={"goal": number})` selects the goal; without options one is drawn by weight with the environment's
+    random generator. The reward comes with `click[buy now]`, 0 to 1. There is no time limit, and as in the original a
+    search after the purchase goes on.
+
+    `info` has the keys `instruction`, `goal` (its number), `won` (bought with reward 1), `available_actions`
+    (`has_search_bar`, `clickables` in the original's order), `admissible_commands`, `tagger`, after `step` `invalid`,
+    and after a purchase `score` (its reward, whatever `exact` says) and `purchase` (a `Purchase`).
+
+    Args:
+        observation_mode: `text` joins the visible texts with ` [SEP] `, `text_rich` marks buttons, a text a line;
+            `compact` is not an original one, see `view.compact`.
+        goals: `synthetic` or `human` ones.
+        exact: Pay 1 for a perfect purchase and 0 for any other, as the methods compared here train.
+        fixed_options: See `reward.score`.
+        tagger: See `nouns.make_tagger`.
+    """
+
+    metadata = {"render_modes": []}  # noqa: RUF012 - Gymnasium's own declaration
+
+    def __init__(
+        self,
+        store: Store,
+        observation_mode: View = "text",
+        goals: GoalKind = "synthetic",
+        exact: bool = False,
+        fixed_options: bool = False,
+        tagger: str = "auto",
+    ) -> None:
+        if observation_mode not in VIEWS:
+            raise ConfigError(f"webshop has no view {observation_mode!r}; choose one of {', '.join(VIEWS)}.")
+        if goals not in GOAL_KINDS:
+            raise ConfigError(f"webshop has no goals {goals!r}; choose synthetic or human.")
+        if not store.goals(goals):
+            raise ConfigError(f"these products have no {goals} goals; choose the other kind or add the goal file.")
+        self.store = store
+        self.observation_mode: View = observation_mode
+        self.goals: GoalKind = goals
+        self.exact = exact
+        self.fixed_options = fixed_options
+        self.tagger = make_tagger(tagger)
+        self.observation_space = AnyText(_LONGEST, min_length=0)
+        self.action_space = AnyText(_LONGEST, min_length=0)
+        self._session: Session | None = None
+
+    @property
+    def session(self) -> Session:
+        """The running session, for scripts and views; do not change it."""
+        if self._session is None:
+            raise EnvironmentFailureError("no customer is in the shop; call reset first.")
+        return self._session
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
+        """Start a session with the goal that `options` names, or with a random one."""
+        super().reset(seed=seed)
+        goal = self._select(options or {})
+        self._session = session = Session(self.store, goal, self.tagger, self.fixed_options, self._draw)
+        return self._text(session), self._info(session)
+
+    def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
+        """Carry out an action; the name must be exact, the argument may be in any case."""
+        session = self.session
+        valid = session.act(action)
+        info = self._info(session)
+        info["invalid"] = not valid
+        bought = session.purchase if valid else None
+        if bought is None:
+            return self._text(session), 0.0, False, False, info
+        won = bought.reward == 1.0
+        info |= {"won": won, "score": bought.reward, "purchase": bought}
+        return self._text(session), float(won) if self.exact else bought.reward, True, False, info
+
+    def _text(self, session: Session) -> str:
+        return render(session.page, self.observation_mode, session.options, session.purchase)
+
+    def _info(self, session: Session) -> dict[str, Any]:
+        page = session.page
+        clickables = page.clickables()
+        # What the action grammar cannot say is not offered: empty texts and line ends.
+        commands = {f"click[{text}]" for text in clickables if text and "\n" not in text and text != "search"}
+        if page.searchable:
+            commands.add("search[keywords]")
+        return {
+            "instruction": session.goal.instruction,
+            "goal": session.goal.number,
+            "won": False,
+            "available_actions": {"has_search_bar": page.searchable, "clickables": clickables},
+            "admissible_commands": sorted(commands),
+            "tagger": self.tagger.name,
+        }
+
+    def _draw(self, count: int, total: int) -> list[int]:
+        return [int(number) for number in self.np_random.choice(total, count, replace=False)]
+
+    def _select(self, options: dict[str, Any]) -> Goal:
+        unknown = options.keys() - {"goal"}
+        if unknown:
+            raise ConfigError(f"unknown reset option '{min(map(str, unknown))}'; WebShop's only option is 'goal'.")
+        total = self.store.goals(self.goals)
+        wanted = options.get("goal")
+        if wanted is None:
+            sums = np.cumsum(self.store.weights(self.goals))
+            wanted = min(int(np.searchsorted(sums, self.np_random.random() * sums[-1], "right")), total - 1)
+        if isinstance(wanted, bool) or not isinstance(wanted, int | np.integer) or not 0 <= wanted < total:
+            raise ConfigError(f"reset option goal={wanted!r} is no goal number below {total}.")
+        return self.store.goal(self.goals, int(wanted))

@@ -1,0 +1,64 @@
+"""A short form of the pages for small models that are trained for the task.
+
+Unlike the official text it does not repeat the instruction, and titles and texts are cut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal, get_args
+
+from himac.envs.webshop.pages import NEXT, SUB_PAGES, Kind, ObservationMode, Page, Piece
+from himac.envs.webshop.reward import Purchase
+
+View = ObservationMode | Literal["compact"]
+VIEWS: tuple[View, ...] = (*get_args(ObservationMode), "compact")
+
+TITLE_WORDS = 12
+TEXT_WORDS = 60
+START = "search page"
+_HEAD = 2
+"""Pieces with which every page but the first and last begins: the instruction."""
+
+
+def render(page: Page, view: View, chosen: Mapping[str, str], purchase: Purchase | None) -> str:
+    """A page in a view.
+
+    Args:
+        chosen: The options chosen so far.
+        purchase: The purchase, on the page after it.
+    """
+    return compact(page, chosen, purchase) if view == "compact" else page.text(view)
+
+
+def compact(page: Page, chosen: Mapping[str, str], purchase: Purchase | None) -> str:
+    """The page in few words.
+
+    The search page is `search page`; results are one line a product with number, price and title; a product is its
+    title and price and one line an option, `*` behind what was chosen; other pages are their text.
+    """
+    if purchase is not None:
+        return f"bought {purchase.asin.lower()}, score {purchase.reward:.2f}"
+    if page.searchable:
+        return START
+    pieces = [piece for piece in page.pieces if piece.kind is not Kind.BUTTON][_HEAD:]
+    if any(piece.text in SUB_PAGES for piece in page.pieces if piece.kind is Kind.BUTTON):
+        return "\n".join(_product(page, pieces, chosen))
+    if any(piece.text == NEXT for piece in page.pieces if piece.kind is Kind.BUTTON):
+        lines = [f"{offer.asin.lower()} {offer.price} {_cut(offer.title, TITLE_WORDS)}" for offer in page.offers()]
+        return "\n".join([pieces[0].text.split(" (")[0].lower(), *lines])
+    return _cut("; ".join(piece.text.strip() for piece in pieces), TEXT_WORDS) or "nothing"
+
+
+def _product(page: Page, pieces: Sequence[Piece], chosen: Mapping[str, str]) -> Iterable[str]:
+    """Title and price, then the options."""
+    names = dict.fromkeys(page.options.values())
+    *title, price, _ = (piece.text for piece in pieces if piece.kind is Kind.PLAIN and piece.text not in names)
+    yield f"{_cut(' '.join(title), TITLE_WORDS)} {price.removeprefix('Price: ')}"
+    for name in names:
+        values = [value for value, owner in page.options.items() if owner == name]
+        yield f"{name}: " + " | ".join(f"{value}*" if chosen.get(name) == value else value for value in values)
+
+
+def _cut(text: str, words: int) -> str:
+    return " ".join(text.split()[:words])

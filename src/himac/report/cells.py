@@ -1,0 +1,139 @@
+"""What one cell of a benchmark matrix (method, task, seed) achieved and spent, read from what it left behind."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from himac.errors import DataError
+from himac.report.results import Record, number, read_jsonl
+from himac.report.statistics import CurvePoint, Outcomes
+from himac.report.summary import seconds_split
+
+_KIND = "success/"
+
+
+@dataclass(frozen=True, slots=True)
+class CellResult:
+    """One finished cell.
+
+    Attributes:
+        success_before, success_after: Of the first and the last evaluation; evaluation cells have no `before`.
+        by_kind: Success of the last evaluation by task type.
+        score: The benchmark's own score in the last evaluation, where it has one.
+        plan_validity: Valid share of the blueprints in the last evaluation, where there are blueprints.
+        curve: Every evaluation.
+        budget: Environment steps that training was given; `None` for evaluation cells.
+        env_steps, tokens, iterations, optimizer_steps: Spent in training; tokens are the sampled ones.
+        seconds: By activity, start-up not counted.
+        split_hash: Of the evaluated split.
+        outcomes: Success of every evaluated task in the last evaluation.
+    """
+
+    task: str
+    method: str
+    seed: int
+    success_before: float | None
+    success_after: float
+    by_kind: dict[str, float]
+    score: float | None
+    plan_validity: float | None
+    curve: tuple[CurvePoint, ...]
+    budget: int | None
+    env_steps: int
+    tokens: int
+    iterations: int
+    optimizer_steps: int
+    seconds: dict[str, float]
+    split_hash: str
+    outcomes: Outcomes
+
+    @property
+    def overshoot(self) -> float | None:
+        """Environment steps beyond the budget, as a fraction of it; negative when training ended before."""
+        return None if self.budget is None else self.env_steps / self.budget - 1
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything but the outcomes, which stay in the cell's `results.jsonl`."""
+        fields = asdict(self)
+        del fields["outcomes"]
+        return fields | {"tasks": len(self.outcomes), "overshoot": self.overshoot}
+
+
+def read_training(run_dir: Path, task: str, method: str, seed: int, budget: int | None) -> CellResult:
+    """The result of a run directory of `himac train`.
+
+    Raises:
+        DataError: the run has no evaluation.
+    """
+    metrics, timings = read_jsonl(run_dir / "metrics.jsonl"), read_jsonl(run_dir / "timings.jsonl")
+    evals = [record for record in metrics if record["kind"] == "eval"]
+    if not evals:
+        raise DataError(f"{run_dir} has no evaluation to report; train with train.eval_every above 0.")
+    last = evals[-1]
+    results = read_jsonl(run_dir / "eval" / f"iteration-{last['iteration']:06d}" / "results.jsonl")
+    return CellResult(
+        task=task,
+        method=method,
+        seed=seed,
+        success_before=float(evals[0]["success"]),
+        curve=tuple(CurvePoint(int(r["env_steps"]), int(r["iteration"]), float(r["success"])) for r in evals),
+        budget=budget,
+        env_steps=int(last["env_steps"]),
+        tokens=int(last["tokens"]),
+        iterations=int(last["iteration"]),
+        optimizer_steps=int(sum(number(record, "optimizer_steps") or 0 for record in metrics)),
+        seconds=seconds_split(timings),
+        **_evaluation(last, results),
+    )
+
+
+def read_evaluation(folder: Path, task: str, method: str, seed: int, seconds: float) -> CellResult:
+    """The result of an output directory of `himac eval`: nothing was trained.
+
+    Args:
+        seconds: What the evaluation took.
+
+    Raises:
+        DataError: the summary is missing or broken.
+    """
+    path = folder / "summary.json"
+    try:
+        summary = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"cannot read {path} ({error}); run that cell again.") from error
+    return CellResult(
+        task=task,
+        method=method,
+        seed=seed,
+        success_before=None,
+        curve=(CurvePoint(0, 0, float(summary["success"])),),
+        budget=None,
+        env_steps=0,
+        tokens=0,
+        iterations=0,
+        optimizer_steps=0,
+        seconds={"evaluation": seconds},
+        **_evaluation(summary, read_jsonl(folder / "results.jsonl")),
+    )
+
+
+def _evaluation(last: Record, results: Sequence[Record]) -> dict[str, Any]:
+    return {
+        "success_after": float(last["success"]),
+        "by_kind": {key.removeprefix(_KIND): float(last[key]) for key in last if key.startswith(_KIND)},
+        "score": number(last, "score"),
+        "plan_validity": number(last, "plan_validity"),
+        "split_hash": str(results[0]["split_hash"]) if results else "",
+        "outcomes": _outcomes(results),
+    }
+
+
+def _outcomes(results: Sequence[Record]) -> dict[str, float]:
+    flags: dict[str, list[bool]] = {}
+    for record in results:
+        flags.setdefault(str(record["task_id"]), []).append(bool(record["success"]))
+    return {task: sum(values) / len(values) for task, values in flags.items()}

@@ -1,0 +1,256 @@
+"""Methods against methods in the shape of the paper's Tables 1 to 4, in Markdown. Every function is pure."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+
+from himac.envs.alfworld.goals import CLEAN, COOL, HEAT, LOOK, PLACE, TWO
+from himac.errors import DataError
+from himac.report.cells import CellResult
+from himac.report.statistics import Interval, Spread, first_reaching, paired_bootstrap, paired_differences, spread
+from himac.report.tables import markdown_table
+
+Cells = Sequence[CellResult]
+
+KINDS = {PLACE: "Pick", LOOK: "Look", CLEAN: "Clean", HEAT: "Heat", COOL: "Cool", TWO: "Pick2"}
+"""ALFWorld's task types under the paper's names, in its order."""
+
+TOLERANCE = 0.1
+"""Share of the budget by which environment steps may differ before a comparison is called unequal."""
+
+NOTHING = "–"
+_SECONDS = ("generation", "environment", "update", "rest", "evaluation")
+
+
+def success_table(cells: Cells) -> str:
+    """Table 1 for the cells of one task: success by type and in all, score where there is one, over seeds."""
+    kinds = sorted({kind for cell in cells for kind in cell.by_kind}, key=_kind_order)
+    scored = any(cell.score is not None for cell in cells)
+    header = ["method", *(KINDS.get(kind, kind) for kind in kinds), "All", *(["Score"] if scored else []), "seeds"]
+    rows = []
+    for method in _methods(cells):
+        own = _of(cells, method)
+        rows.append(
+            [
+                method,
+                *(percent_spread(spread([c.by_kind[kind] for c in own if kind in c.by_kind])) for kind in kinds),
+                percent_spread(_success(own)),
+                *([plain_spread(_score(own))] if scored else []),
+                str(len(own)),
+            ]
+        )
+    return markdown_table(header, rows)
+
+
+def score_table(cells: Cells) -> str:
+    """Table 2: success and score, one pair of columns a task, for the tasks that have a score; empty without one."""
+    tasks = [task for task in _tasks(cells) if any(c.score is not None for c in cells if c.task == task)]
+    if not tasks:
+        return ""
+    return _by_task(cells, [(method, method) for method in _methods(cells)], tasks, "method")
+
+
+def ablation_table(cells: Cells, ablations: Mapping[str, str]) -> str:
+    """Table 3: success (and score) of each variant on every task.
+
+    Args:
+        ablations: Label -> method.
+    """
+    present = {cell.method for cell in cells}
+    rows = [(label, method) for label, method in ablations.items() if method in present]
+    return _by_task(cells, rows, _tasks(cells), "variant") if rows else ""
+
+
+def target_table(cells: Cells, targets: Mapping[str, float]) -> str:
+    """Table 4: iterations and environment steps to a target success, and the final success.
+
+    The first evaluation at or above the target counts. Means are over the seeds that reached it; (2/3) says how many.
+    """
+    rows = []
+    for task, target in targets.items():
+        here = [cell for cell in cells if cell.task == task]
+        for method in _methods(here):
+            own = _of(here, method)
+            reached = [point for cell in own if (point := first_reaching(cell.curve, target)) is not None]
+            share = f" ({len(reached)}/{len(own)})" if len(reached) < len(own) else ""
+            iterations = spread([float(point.iteration) for point in reached])
+            steps = spread([float(point.env_steps) for point in reached])
+            final = percent_spread(_success(own))
+            label = f"{task} ({100 * target:.0f} %)"
+            rows.append([label, method, plain_spread(iterations, 0) + share, plain_spread(steps, 0) + share, final])
+    header = ("task (target)", "method", "iterations to target", "environment steps to target", "final success %")
+    return markdown_table(header, rows) if rows else ""
+
+
+def difference_table(cells: Cells, reference: str) -> str:
+    """Success of every method minus the reference's, in points, with the interval of `paired_bootstrap`."""
+    rows = []
+    for task in _tasks(cells):
+        here = [cell for cell in cells if cell.task == task]
+        for method in _methods(here):
+            if method != reference:
+                interval = difference(_of(here, method), _of(here, reference))
+                if interval is not None:
+                    low, high = 100 * interval.low, 100 * interval.high
+                    mean = f"{100 * interval.mean:+.1f}"
+                    rows.append([task, method, mean, f"[{low:+.1f}, {high:+.1f}]", str(interval.pairs)])
+    header = ("task", "method", f"success minus {reference}, points", "95 % interval", "pairs")
+    return markdown_table(header, rows) if rows else ""
+
+
+def difference(cells: Cells, reference: Cells) -> Interval | None:
+    """Paired by seed and task id; all cells are of one task of the matrix. Nothing without a common seed.
+
+    Raises:
+        DataError: the two were evaluated on different splits.
+    """
+    hashes = {cell.split_hash for cell in (*cells, *reference)}
+    if len(hashes) > 1:
+        raise DataError(
+            f"cells of task '{cells[0].task}' were evaluated on different splits ({', '.join(sorted(hashes))}); "
+            "evaluate all of them on the same one."
+        )
+    return paired_bootstrap(
+        paired_differences({c.seed: c.outcomes for c in cells}, {c.seed: c.outcomes for c in reference})
+    )
+
+
+def change_table(cells: Cells) -> str:
+    """Success before and after training, and the valid share of the blueprints after it."""
+    rows = []
+    for task, method, own in _groups(cells):
+        before = spread([c.success_before for c in own if c.success_before is not None])
+        gain = spread([c.success_after - c.success_before for c in own if c.success_before is not None])
+        valid = spread([c.plan_validity for c in own if c.plan_validity is not None])
+        spreads = (percent_spread(one) for one in (before, _success(own), gain, valid))
+        rows.append([task, method, *spreads])
+    return markdown_table(("task", "method", "before %", "after %", "gain", "plan validity %"), rows)
+
+
+def cost_table(cells: Cells) -> str:
+    """What training took, means over seeds; `over budget` is the worst seed's."""
+    rows = []
+    for task, method, own in _groups(cells):
+        over = [cell.overshoot for cell in own if cell.overshoot is not None]
+        spent = [
+            statistics.fmean(values)
+            for values in zip(*((c.tokens, c.iterations, c.optimizer_steps, *_seconds(c)) for c in own), strict=True)
+        ]
+        steps = statistics.fmean(cell.env_steps for cell in own)
+        worst = f"{100 * max(over, key=abs):+.1f} %" if over else NOTHING
+        rows.append([task, method, f"{steps:,.0f}", worst, *(f"{value:,.0f}" for value in spent)])
+    header = ("task", "method", "environment steps", "over budget", "tokens", "iterations", "optimiser steps")
+    return markdown_table((*header, *(f"{name} s" for name in _SECONDS)), rows)
+
+
+def unequal_budgets(cells: Cells) -> list[str]:
+    """A sentence for each cell whose environment steps are more than `TOLERANCE` off its budget."""
+    return [
+        f"{cell.task}/{cell.method}/seed-{cell.seed} took {cell.env_steps:,} environment steps of {cell.budget:,} "
+        f"({100 * cell.overshoot:+.1f} %)."
+        for cell in cells
+        if cell.overshoot is not None and abs(cell.overshoot) > TOLERANCE
+    ]
+
+
+def comparison_page(
+    cells: Cells, title: str, reference: str | None, ablations: Mapping[str, str], targets: Mapping[str, float]
+) -> str:
+    """All tables as one page; those without anything to show are left out."""
+    seeds = sorted({cell.seed for cell in cells})
+    notes = f"Seeds: {', '.join(map(str, seeds))}. Mean ± sample standard deviation over seeds; success in percent."
+    interval = (
+        "Pairs are equal seeds and equal tasks. The interval is a percentile bootstrap that draws seeds, then tasks "
+        "within each drawn seed. With few seeds it says little about other seeds."
+    )
+    warnings = unequal_budgets(cells)
+    sections = [
+        ("Success", ""),
+        *((f"### {task}", success_table([c for c in cells if c.task == task])) for task in _tasks(cells)),
+        ("Success and score", score_table(cells)),
+        ("Before and after training", change_table(cells)),
+        *([("Differences", _note(difference_table(cells, reference), interval))] if reference else []),
+        ("Ablations", ablation_table(cells, ablations)),
+        ("Steps to a target", target_table(cells, targets)),
+        ("Cost", cost_table(cells)),
+        ("Unequal budgets", "\n".join(f"- {line}" for line in warnings)),
+    ]
+    body = [
+        f"{heading if heading.startswith('#') else f'## {heading}'}{chr(10) * 2 if text else ''}{text}"
+        for heading, text in sections
+        if text or heading == "Success"
+    ]
+    return "\n\n".join([f"# {title}", notes, *body]) + "\n"
+
+
+def percent_spread(value: Spread | None) -> str:
+    """Mean ± deviation of fractions, in percent."""
+    if value is None:
+        return NOTHING
+    return plain_spread(Spread(100 * value.mean, None if value.std is None else 100 * value.std, value.count), 1)
+
+
+def plain_spread(value: Spread | None, digits: int = 2) -> str:
+    """Mean ± deviation."""
+    if value is None:
+        return NOTHING
+    deviation = "" if value.std is None else f" ± {value.std:,.{digits}f}"
+    return f"{value.mean:,.{digits}f}{deviation}"
+
+
+def _by_task(cells: Cells, rows: Iterable[tuple[str, str]], tasks: Sequence[str], corner: str) -> str:
+    """One row a (label, method); for each task success, and score where the task has one."""
+    scored = {task for task in tasks if any(c.score is not None for c in cells if c.task == task)}
+    header, lines = [corner], []
+    for task in tasks:
+        header += [f"{task} Succ.", f"{task} Score"] if task in scored else [f"{task} Succ."]
+    for label, method in rows:
+        line = [label]
+        for task in tasks:
+            own = [cell for cell in cells if (cell.task, cell.method) == (task, method)]
+            line += [percent_spread(_success(own)), *([plain_spread(_score(own))] if task in scored else [])]
+        lines.append(line)
+    return markdown_table(header, lines)
+
+
+def _note(table: str, text: str) -> str:
+    return f"{table}\n\n{text}" if table else ""
+
+
+def _kind_order(kind: str) -> tuple[int, str]:
+    return (list(KINDS).index(kind) if kind in KINDS else len(KINDS), kind)
+
+
+def _success(cells: Cells) -> Spread | None:
+    return spread([cell.success_after for cell in cells])
+
+
+def _score(cells: Cells) -> Spread | None:
+    return spread([cell.score for cell in cells if cell.score is not None])
+
+
+def _seconds(cell: CellResult) -> list[float]:
+    return [cell.seconds.get(name, 0.0) for name in _SECONDS]
+
+
+def _of(cells: Cells, method: str) -> list[CellResult]:
+    return [cell for cell in cells if cell.method == method]
+
+
+def _groups(cells: Cells) -> list[tuple[str, str, list[CellResult]]]:
+    return [
+        (task, method, _of(here, method))
+        for task in _tasks(cells)
+        for here in ([cell for cell in cells if cell.task == task],)
+        for method in _methods(here)
+    ]
+
+
+def _methods(cells: Cells) -> list[str]:
+    """In the order of the cells."""
+    return list(dict.fromkeys(cell.method for cell in cells))
+
+
+def _tasks(cells: Cells) -> list[str]:
+    return list(dict.fromkeys(cell.task for cell in cells))

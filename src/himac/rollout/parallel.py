@@ -1,0 +1,217 @@
+"""Rollout in several processes on one machine: every process advances its own share of the programs.
+
+A small model on a CPU spends its time between operations rather than in them, so a second process helps where a second
+thread does not. The weights lie in shared memory: an update in this process is seen by all.
+"""
+
+from __future__ import annotations
+
+import importlib
+import signal
+import threading
+import traceback
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import Any
+
+from himac.config import Config
+from himac.engines.base import Engine
+from himac.envs.base import Benchmark
+from himac.envs.pool import EnvPool
+from himac.errors import TrainingError
+from himac.rollout.collect import Collector, Usage
+from himac.rollout.program import Commands, Program
+from himac.types import Task
+
+_READY_S = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Share:
+    """What a process runs: places in the caller's list, and calls that start the programs."""
+
+    places: list[int]
+    calls: list[tuple[str, str, tuple[Any, ...], Any]]
+
+
+class ParallelCollector:
+    """A `Collector` that leaves part of the programs to other processes.
+
+    Which process runs what depends on the programs alone, so a run is reproducible with the same number of workers.
+    Programs of one task stay together: they share prompts.
+
+    Args:
+        start: Starts a worker process; called `workers - 1` times, at once, so that imports run beside other work.
+    """
+
+    def __init__(
+        self, engine: Engine, pool: EnvPool, max_live: int, workers: int, start: Callable[[], _Worker]
+    ) -> None:
+        self._local = Collector(engine, pool, max_live)
+        self._workers = [start() for _ in range(workers - 1)]
+
+    @property
+    def usage(self) -> Usage:
+        """Costs of all processes; seconds of this one, whose share is the same as the others'."""
+        return self._local.usage
+
+    def run(self, programs: Sequence[Commands], on_result: Callable[[Any], None] | None = None) -> list[Any]:
+        """Results of the programs in their order.
+
+        Raises:
+            TrainingError: A worker failed or is gone.
+        """
+        import torch
+
+        shares = _split(programs, len(self._workers) + 1)
+        results: list[Any] = [None] * len(programs)
+
+        def take(place: int, result: Any) -> None:
+            results[place] = result
+            if on_result is not None:
+                on_result(result)
+
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            busy = [
+                worker.submit(_Share(places, [_call(programs[place]) for place in places]), take)
+                for worker, places in zip(self._workers, shares[1:], strict=True)
+                if places
+            ]
+            own = self._local.run([programs[place] for place in shares[0]], on_result)
+            for place, result in zip(shares[0], own, strict=True):
+                results[place] = result
+            for finish in busy:
+                spent = finish()
+                self.usage.env_steps += spent.env_steps
+                self.usage.generated_tokens += spent.generated_tokens
+        finally:
+            torch.set_num_threads(threads)
+        return results
+
+    def close(self) -> None:
+        """Stop the processes."""
+        for worker in self._workers:
+            worker.close()
+
+
+def start_worker(config: Config, benchmark: Benchmark, model: Any, tokenizer: Any, max_live: int) -> _Worker:
+    """A process with its own engine and environments on the weights of `model`, which move to shared memory."""
+    import torch.multiprocessing as mp
+
+    model.share_memory()
+    context = mp.get_context("spawn")
+    here, there = context.Pipe()
+    process = context.Process(target=_work, args=(there, config, benchmark, model, tokenizer, max_live), daemon=True)
+    process.start()
+    there.close()
+    return _Worker(process, here)
+
+
+class _Worker:
+    """This process's end of a worker."""
+
+    def __init__(self, process: Any, connection: Connection) -> None:
+        self._process, self._connection = process, connection
+
+    def submit(self, share: _Share, take: Callable[[int, Any], None]) -> Callable[[], Usage]:
+        """Hand a share over; the returned function waits for its end and gives its costs."""
+        outcome: list[Any] = []
+
+        def listen() -> None:
+            try:
+                while True:
+                    kind, *rest = self._connection.recv()
+                    if kind != "result":
+                        outcome.extend((kind, *rest))
+                        return
+                    take(*rest)
+            except (EOFError, OSError):
+                outcome.extend(("gone", None))
+
+        try:
+            self._connection.send(share)
+        except OSError:
+            outcome.extend(("gone", None))
+        listener = threading.Thread(target=listen, daemon=True)
+        if not outcome:
+            listener.start()
+
+        def finish() -> Usage:
+            if listener.ident is not None:
+                listener.join()
+            kind, value = outcome
+            if kind == "gone":
+                self._process.join(5)
+                raise TrainingError(
+                    f"a rollout worker is gone (exit code {self._process.exitcode}; out of memory?); "
+                    "continue with --resume, or set train.rollout_workers=1"
+                )
+            if kind == "failed":
+                raise TrainingError(f"a rollout worker failed; continue with --resume:\n{value}")
+            assert isinstance(value, Usage)
+            return value
+
+        return finish
+
+    def close(self) -> None:
+        self._connection.close()
+        self._process.join(5)
+        if self._process.is_alive():
+            self._process.terminate()
+
+
+def _work(
+    connection: Connection, config: Config, benchmark: Benchmark, model: Any, tokenizer: Any, max_live: int
+) -> None:
+    """Body of a worker: run shares until the other end closes."""
+    import torch
+
+    from himac.rollout.runtime import assemble
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the other end decides when this one stops
+    torch.set_num_threads(1)
+    with assemble(config, benchmark, model, tokenizer, max_live) as runtime:
+        while True:
+            try:
+                share: _Share = connection.recv()
+            except (EOFError, OSError):
+                return
+            before = (runtime.collector.usage.env_steps, runtime.collector.usage.generated_tokens)
+            try:
+                runtime.engine.load_weights({})  # they may have changed in place: drop the caches
+                programs = [
+                    getattr(importlib.import_module(module), name)(runtime.setting, runtime.agent, *args, **kwargs)
+                    for module, name, args, kwargs in share.calls
+                ]
+                results = runtime.collector.run(programs)
+                for place, result in zip(share.places, results, strict=True):
+                    connection.send(("result", place, result))
+                used = runtime.collector.usage
+                spent = Usage(env_steps=used.env_steps - before[0], generated_tokens=used.generated_tokens - before[1])
+                connection.send(("done", spent))
+            except OSError:
+                return
+            except Exception:
+                connection.send(("failed", traceback.format_exc()))
+
+
+def _call(program: Commands) -> tuple[str, str, tuple[Any, ...], Any]:
+    if not isinstance(program, Program):
+        raise TypeError("only programs made by @program functions can run in another process")
+    return program.call
+
+
+def _split(programs: Sequence[Commands], parts: int) -> list[list[int]]:
+    """Places of each part: programs of one task together, tasks to the part with the fewest programs so far."""
+    tasks = dict[Hashable, list[int]]()
+    for place, program in enumerate(programs):
+        args = program.args if isinstance(program, Program) else ()
+        task = next((arg.id for arg in args if isinstance(arg, Task)), place)
+        tasks.setdefault(task, []).append(place)
+    shares: list[list[int]] = [[] for _ in range(parts)]
+    for places in tasks.values():
+        min(shares, key=len).extend(places)
+    return shares

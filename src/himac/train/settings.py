@@ -1,0 +1,86 @@
+"""Settings of the learner: those of the configuration and those that follow from the method."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from himac.algos.losses import AggregationMode, KlKind, RatioKind
+from himac.errors import ConfigError
+from himac.train.forward import Precision
+from himac.train.optim import OptimizerKind, ScheduleKind
+
+CreditKind = Literal["uniform", "dgpo"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LearnerConfig:
+    """Settings of the update.
+
+    Attributes:
+        total_steps: Optimiser steps of the whole run, for `linear` and `cosine` schedules.
+        max_grad_norm: Gradients are scaled down to this norm; `None` leaves them alone.
+        mini_batches: Optimiser steps an epoch; rows are split evenly among them.
+        max_tokens_per_microbatch: Bounds memory; the result does not depend on it.
+        dual_clip: See `algos.losses.policy_loss`; `None` is off.
+        aggregation_horizon: The constant of `seq-mean-token-sum-norm`.
+        kl_coef: beta of eq. 3; 0 needs no reference.
+        temperature: Divides the logits; the sampler's.
+        precision: `fp32`, `bf16` autocast, or `auto`: bf16 where the hardware has it.
+        seed: Of the split into mini-batches.
+        value_heads: Values predicted from the hidden states; 0 for methods without a critic.
+        value_coef: Weight of the value loss, a mean of squares.
+        value_clip: See `algos.losses.value_loss`; `None` is off.
+        value_detach: No gradient of the value loss reaches the policy.
+        value_lr: Learning rate of the heads as a multiple of `lr`.
+        value_warmup: Updates at the start in which the heads alone are trained.
+        credit: `dgpo` redistributes advantages over tokens, see `train.credit`.
+        keep_reference: Keep the frozen reference though no loss needs it (`Learner.reference_logprobs`).
+    """
+
+    lr: float = 1e-6
+    betas: tuple[float, float] = (0.9, 0.95)
+    weight_decay: float = 0.0
+    optimizer: OptimizerKind = "adamw"
+    warmup_steps: int = 0
+    schedule: ScheduleKind = "constant"
+    total_steps: int | None = None
+    max_grad_norm: float | None = 1.0
+    mini_batches: int = 1
+    epochs: int = 1
+    max_tokens_per_microbatch: int = 8192
+    clip_low: float = 0.2
+    clip_high: float = 0.2
+    dual_clip: float | None = None
+    ratio: RatioKind = "token"
+    aggregation: AggregationMode = "token-mean"
+    aggregation_horizon: int | None = None
+    kl_kind: KlKind = "k3"
+    kl_coef: float = 0.01
+    entropy_coef: float = 0.0
+    temperature: float = 1.0
+    precision: Precision = "fp32"
+    seed: int = 0
+    value_heads: int = 0
+    value_coef: float = 0.02
+    value_clip: float | None = None
+    value_detach: bool = False
+    value_lr: float = 10.0
+    value_warmup: int = 0
+    credit: CreditKind = "uniform"
+    credit_temperature: float = 1.0
+    keep_reference: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse settings that contradict one another."""
+        if self.schedule != "constant" and self.total_steps is None:
+            raise ConfigError(f"a {self.schedule} schedule needs total_steps; set it or use schedule=constant.")
+        if self.aggregation == "seq-mean-token-sum-norm" and self.aggregation_horizon is None:
+            raise ConfigError("seq-mean-token-sum-norm needs aggregation_horizon; set it to the longest row's tokens.")
+        if self.credit == "dgpo" and self.kl_coef > 0:
+            raise ConfigError("credit=dgpo stands in place of the KL term; set train.learner.kl_coef=0 beside it.")
+
+    @property
+    def needs_reference(self) -> bool:
+        """Whether the starting weights are kept."""
+        return self.kl_coef > 0 or self.credit == "dgpo" or self.keep_reference

@@ -1,0 +1,72 @@
+"""Stands for the command line in tests of the scheduler: writes what `himac` would, at once and without a model.
+
+`behaviour.json` beside this file maps names (`task/method/seed-N`, `task/init-model`, ...) to `fail`, or to `hang` or
+`die` after the configuration is written. Every call is appended to `calls.jsonl`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import sys
+import time
+from pathlib import Path
+
+
+def main() -> None:
+    command, config, *options = sys.argv[1:]
+    here = Path(__file__).parent
+    named = Path(config).with_suffix("").parts
+    name = "/".join(named[-3:]) if command in ("train", "eval") else f"{named[-2]}/{command}"
+    with (here / "calls.jsonl").open("a") as calls:
+        calls.write(json.dumps({"name": name, "command": command, "options": options, "pid": os.getpid()}) + "\n")
+    behaviour = json.loads((here / "behaviour.json").read_text()).get(name, "")
+    print("working", flush=True)
+    if behaviour == "fail":
+        print("error: the toy broke; mend it", file=sys.stderr)
+        sys.exit(7)
+    if command in ("init-model", "warmstart"):
+        Path(options[0]).mkdir()
+        return
+    run = Path(options[1])
+    run.mkdir(parents=True, exist_ok=True)
+    if command == "train":
+        assert ("--resume" in options) == (run / "config.yaml").exists(), options
+        shutil.copy(config, run / "config.yaml")
+    if behaviour == "hang":
+        time.sleep(600)
+    if behaviour == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    write(run, command, seed=int(name[-1]))
+
+
+def write(run: Path, command: str, seed: int) -> None:
+    """Two tasks; the second is solved after training, the first by odd seeds only."""
+    results = [
+        {"task_id": task, "kind": kind, "split_hash": "h", "success": success}
+        for task, kind, success in (("a", "pick", seed % 2 == 1), ("b", "heat", True))
+    ]
+    figures = {"success": 0.5 + 0.5 * (seed % 2), "success/pick": float(seed % 2), "success/heat": 1.0}
+    if command == "eval":
+        (run / "summary.json").write_text(json.dumps(figures))
+        folder = run
+    else:
+        before = {"kind": "eval", "iteration": 0, "env_steps": 0, "tokens": 0, "success": 0.0, "success/pick": 0.0}
+        step = {"kind": "train", "iteration": 0, "env_steps": 110, "tokens": 40, "success": 0.5, "optimizer_steps": 2.0}
+        after = {"kind": "eval", "iteration": 1, "env_steps": 110, "tokens": 40, "plan_validity": 0.75} | figures
+        _lines(run / "metrics.jsonl", [before, step, after])
+        phase = {"phase": "flat", "total_s": 10.0, "engine_s": 5.0, "env_s": 1.0, "update_s": 3.0, "rest_s": 1.0}
+        _lines(run / "timings.jsonl", [{"phase": "eval", "total_s": 2.0}, phase, {"phase": "eval", "total_s": 4.0}])
+        folder = run / "eval" / "iteration-000001"
+        folder.mkdir(parents=True)
+    _lines(folder / "results.jsonl", results)
+
+
+def _lines(path: Path, records: list[dict[str, object]]) -> None:
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,33 @@
+"""What the WebShop tests share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from himac.envs.webshop.nouns import Tagger
+from himac.envs.webshop.store import Store
+from support.golden import cases
+
+
+def recorded_tagger(store: Store, shared: Path) -> Tagger:
+    """The tagger of the recorded cases: the nouns it found in the titles that occur in them."""
+    nouns: dict[str, tuple[str, ...]] = {}
+
+    def learn(asin: str, goal_name: str, parts: dict[str, Any]) -> None:
+        number = store.number(asin)
+        assert number is not None
+        nouns[store.product(number).title] = tuple(parts["nouns_purchased"])
+        nouns[goal_name] = tuple(parts["nouns_goal"])
+
+    for case in cases(shared, "webshop_reward"):
+        learn(case["purchased_asin"], case["goal"]["name"], case["parts"])
+    for episode in with_purchase(cases(shared, "webshop_episodes")):
+        learn(episode["final"]["purchased_asin"], episode["goal"]["name"], episode["final"]["parts"])
+    return Tagger("recorded", nouns.__getitem__)
+
+
+def with_purchase(episodes: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Recorded episodes in which something was bought."""
+    return [episode for episode in episodes if episode["final"]]

@@ -1,0 +1,281 @@
+"""Cells run, fail, are skipped, continued and interrupted; a script stands for the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from himac.bench import scheduler
+from himac.bench.matrix import expand, load_matrix
+from himac.bench.publish import publish
+from himac.bench.runner import Bench, describe, last_records
+from himac.bench.scheduler import Job, Outcome, run_jobs
+from himac.errors import CheckpointError, ConfigError, DataError
+from support import fake_himac
+
+TREE: dict[str, Any] = {
+    "base": "base.yaml",
+    "env_steps": 100,
+    "seeds": [0, 1],
+    "methods": {"himac": {}, "grpo": {"agent.name": "flat", "algo": {"name": "grpo"}}, "asis": {"kind": "eval"}},
+    "tasks": {"small": {}},
+    "reference": "grpo",
+    "ablations": {"flat": "grpo"},
+    "targets": {"small": 1.0},
+    "cores": 2,
+}
+
+
+class Fake:
+    """A matrix file, its output folder and the script."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.output = folder / "out"
+        self.script = folder / "fake_himac.py"
+        self.script.write_text(Path(fake_himac.__file__).read_text(encoding="utf-8"), encoding="utf-8")
+        (folder / "base.yaml").write_text("seed: 0\n", encoding="utf-8")
+        self.behave()
+
+    def behave(self, **names: str) -> None:
+        (self.folder / "behaviour.json").write_text(json.dumps(names), encoding="utf-8")
+
+    def bench(self, only: tuple[str, ...] = (), **changes: Any) -> Bench:
+        path = self.folder / "matrix.yaml"
+        path.write_text(yaml.safe_dump(TREE | changes, sort_keys=False), encoding="utf-8")
+        matrix = load_matrix(path)
+        cells, warm = expand(matrix, self.folder, only)
+        describe(matrix, path, self.output)
+        return Bench(self.output, matrix, cells, warm, (sys.executable, str(self.script)))
+
+    def calls(self) -> list[dict[str, Any]]:
+        path = self.folder / "calls.jsonl"
+        calls = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        path.unlink(missing_ok=True)
+        return calls
+
+
+@pytest.fixture
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fake:
+    monkeypatch.setattr(scheduler, "POLL_S", 0.01)
+    return Fake(tmp_path)
+
+
+def failed(outcomes: list[Outcome]) -> dict[str, str]:
+    return {outcome.job.name: outcome.error for outcome in outcomes if not outcome.ok}
+
+
+def test_a_matrix_from_beginning_to_end(fake: Fake) -> None:
+    seen: set[str] = set()
+    outcomes = fake.bench().run(on_tick=lambda fractions: seen.update(fractions))
+    calls = fake.calls()
+    assert failed(outcomes) == {}
+    assert [call["name"] for call in calls[:2]] == ["small/init-model", "small/warmstart"]
+    assert {call["name"] for call in calls[2:]} == {f"small/{m}/seed-{s}" for m in TREE["methods"] for s in (0, 1)}
+    model = str((fake.output / "models" / "small" / "warmstart").resolve())
+    assert all(call["options"][-2:] == ["--model", model] for call in calls[2:])
+    assert {call["command"] for call in calls if "asis" in call["name"]} == {"eval"}
+    assert seen <= {call["name"] for call in calls}
+    assert fake.bench().pending() == []
+    assert fake.bench().run() == []
+    assert fake.calls() == []
+
+
+def test_a_failing_cell_does_not_stop_the_others_and_is_repeated(fake: Fake) -> None:
+    fake.behave(**{"small/grpo/seed-0": "fail", "small/himac/seed-1": "die"})
+    errors = failed(fake.bench().run())
+    assert errors == {
+        "small/grpo/seed-0": "the toy broke; mend it",
+        "small/himac/seed-1": "killed by SIGKILL; last output: working",
+    }
+    records = last_records(fake.output)
+    assert (records["small/grpo/seed-0"]["code"], records["small/himac/seed-1"]["code"]) == (7, -9)
+    assert sum(record["code"] == 0 for record in records.values()) == 4
+    publish(fake.output)
+    assert "| small/grpo/seed-0 | the toy broke; mend it |" in (fake.output / "tables.md").read_text()
+    fake.calls()
+    fake.behave()
+    assert failed(fake.bench().run()) == {}
+    # The one that was killed had begun; the other failed before its run directory existed.
+    assert {call["name"]: "--resume" in call["options"] for call in fake.calls()} == {
+        "small/grpo/seed-0": False,
+        "small/himac/seed-1": True,
+    }
+
+
+def test_without_a_warm_start_nothing_can_run(fake: Fake) -> None:
+    fake.behave(**{"small/warmstart": "fail"})
+    errors = failed(fake.bench().run())
+    assert set(errors) == {"small/warm-start", *(f"small/{m}/seed-{s}" for m in TREE["methods"] for s in (0, 1))}
+    assert errors["small/asis/seed-1"] == "small/warm-start failed: the toy broke; mend it"
+    fake.behave()
+    fake.calls()
+    assert failed(fake.bench(only=("grpo",)).run()) == {}
+    assert [call["command"] for call in fake.calls()] == ["warmstart", "train", "train"]
+    with pytest.raises(DataError, match="no benchmark"):
+        publish(fake.folder / "nowhere")
+
+
+def test_another_configuration_is_refused_and_a_longer_budget_continues(fake: Fake) -> None:
+    fake.bench(only=("himac",)).run()
+    with pytest.raises(ConfigError, match=r"seed-0\.yaml was made with .*algo\.plans \(8 -> 4\)"):
+        fake.bench(methods=TREE["methods"] | {"himac": {"algo.plans": 4}}).pending()
+    with pytest.raises(ConfigError, match=r"config\.yaml was made with .*warmstart\.passes"):
+        fake.bench(overrides={"warmstart.passes": 3}, only=("grpo",)).pending()
+    assert fake.bench(only=("himac",), threads=2).pending() == []
+    assert len(fake.bench(only=("himac",), env_steps=200).pending()) == 2
+
+
+def test_two_at_once_are_refused(fake: Fake) -> None:
+    def second(outcome: Outcome) -> None:
+        with pytest.raises(CheckpointError, match="is in use"):
+            fake.bench().run()
+
+    outcomes = fake.bench(only=("grpo",)).run(on_end=second)
+    assert len(outcomes) == 3
+
+
+def test_a_process_left_behind_keeps_the_folder(fake: Fake) -> None:
+    """kill -9 of the benchmark itself: its processes go on, and nobody else may write beside them."""
+    fake.behave(**{"small/grpo/seed-0": "hang", "small/grpo/seed-1": "hang"})
+    bench = fake.bench(only=("grpo",))
+    pid = os.fork()
+    if pid == 0:
+        try:
+            bench.run()
+        finally:
+            os._exit(1)
+    children = _hanging(fake, 2)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    with pytest.raises(CheckpointError, match="left behind"):
+        fake.bench(only=("grpo",)).run()
+    for child in children:
+        os.kill(child, signal.SIGKILL)
+    fake.behave()
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            assert failed(fake.bench(only=("grpo",)).run()) == {}
+            break
+        except CheckpointError:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+
+def _hanging(fake: Fake, count: int) -> list[int]:
+    """Process ids of the cells under way, once there are `count`."""
+    deadline = time.monotonic() + 20
+    while len(list(fake.output.glob("runs/*/*/*/config.yaml"))) < count:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    return [call["pid"] for call in fake.calls() if call["command"] == "train"]
+
+
+def test_an_interrupt_ends_the_processes(fake: Fake) -> None:
+    fake.behave(**{"small/grpo/seed-0": "hang", "small/himac/seed-0": "hang"})
+    pids: list[int] = []
+
+    def interrupt(fractions: dict[str, float]) -> None:
+        if len(fractions) == 2:
+            pids.extend(_hanging(fake, 2))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fake.bench().run(on_tick=interrupt)
+    assert len(pids) == 2
+    for pid in pids:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+    assert last_records(fake.output) == {}
+    fake.behave()
+    assert failed(fake.bench().run()) == {}
+    assert sum("--resume" in call["options"] for call in fake.calls()) == 2
+
+
+def test_a_process_that_ignores_the_interrupt_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scheduler, "GRACE_S", 0.2)
+    ready = tmp_path / "ready"
+    code = f"import signal, time; signal.signal(2, signal.SIG_IGN); open({str(ready)!r}, 'w').close(); time.sleep(600)"
+
+    def interrupt(names: object) -> None:
+        if ready.exists():
+            raise KeyboardInterrupt
+
+    started = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        run_jobs([Job("stubborn", ((sys.executable, "-c", code),), tmp_path / "log")], 1, env={}, on_tick=interrupt)
+    assert time.monotonic() - started < 30
+
+
+def test_slots_limit_what_runs_at_once(tmp_path: Path) -> None:
+    most = 0
+
+    def tick(names: Any) -> None:
+        nonlocal most
+        most = max(most, len(names))
+
+    jobs = [Job(str(n), ((sys.executable, "-c", "import time; time.sleep(0.2)"),), tmp_path / "log") for n in range(4)]
+    outcomes = run_jobs(jobs, 2, env={}, on_tick=tick)
+    assert most == 2
+    assert all(outcome.ok for outcome in outcomes)
+    assert [outcome.job.name for outcome in outcomes][-1] in ("2", "3")
+
+
+def test_results_and_tables(fake: Fake) -> None:
+    """Every figure follows from what the script writes; see `fake_himac.write`."""
+    fake.bench().run()
+    paths = publish(fake.output)
+    assert [path.name for path in paths] == ["tables.md", "results.json", "curves-small.png"]
+    assert paths[2].read_bytes().startswith(b"\x89PNG")
+    results = json.loads(paths[1].read_text())
+    cell = results["cells"][0]
+    assert (cell["method"], cell["seed"], cell["success_before"], cell["success_after"]) == ("himac", 0, 0.0, 0.5)
+    assert (cell["budget"], cell["env_steps"], cell["tokens"], cell["optimizer_steps"]) == (100, 110, 40, 2)
+    assert cell["overshoot"] == pytest.approx(0.1)
+    assert cell["curve"][1] == {"env_steps": 110, "iteration": 1, "success": 0.5}
+    assert cell["by_kind"] == {"pick": 0.0, "heat": 1.0}
+    seconds = {"generation": 5.0, "environment": 1.0, "update": 3.0, "rest": 1.0, "evaluation": 6.0}
+    assert cell["seconds"] == seconds
+    assert (cell["plan_validity"], cell["tasks"], cell["split_hash"]) == (0.75, 2, "h")
+    assert results["failed"] == {}
+    page = paths[0].read_text()
+    # Success 0.5 and 1: mean 75, sample standard deviation 50 / sqrt(2) = 35.4.
+    assert "| himac | 100.0 ± 0.0 | 50.0 ± 70.7 | 75.0 ± 35.4 | 2 |" in page
+    assert "| small | asis | – | 75.0 ± 35.4 | – | – |" in page
+    assert "| small | himac | +0.0 | [+0.0, +0.0] | 4 |" in page
+    assert "| small (100 %) | himac | 1 (1/2) | 110 (1/2) | 75.0 ± 35.4 |" in page
+    before = paths[0].read_bytes()
+    (fake.output / "tables.md").unlink()
+    publish(fake.output)
+    assert paths[0].read_bytes() == before
+
+
+def test_a_cut_last_line_of_the_account_is_not_fatal(fake: Fake) -> None:
+    fake.bench(only=("grpo",)).run()
+    with (fake.output / "cells.jsonl").open("a") as account:
+        account.write('{"cell": "small/gr')
+    assert fake.bench(only=("grpo",)).pending() == []
+    assert failed(fake.bench(only=("asis",)).run()) == {}
+    assert len(last_records(fake.output)) == 4
+
+
+def test_tables_of_an_unfinished_folder(fake: Fake) -> None:
+    fake.bench()
+    with pytest.raises(DataError, match="no finished cell"):
+        publish(fake.output)
+
+
+def test_the_command_without_a_file() -> None:
+    done = subprocess.run([sys.executable, "-m", "himac", "bench"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: give a matrix file and --output DIR")

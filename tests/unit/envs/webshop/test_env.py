@@ -1,0 +1,191 @@
+import random
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import pytest
+
+from himac.envs.check import check_env
+from himac.envs.webshop import WebShopEnv
+from himac.envs.webshop.pages import ObservationMode
+from himac.envs.webshop.session import page_name, parse_action
+from himac.envs.webshop.store import Store
+from himac.errors import ConfigError, EnvironmentFailureError
+from support.golden import cases
+from support.webshop import recorded_tagger
+
+
+@pytest.mark.parametrize("mode", ["text", "text_rich"])
+def test_episodes_are_those_of_the_reference(mode: ObservationMode, official: Store, shared_dir: Path) -> None:
+    env = WebShopEnv(official, mode)
+    env.tagger = recorded_tagger(official, shared_dir)
+
+    def check(observation: str, info: dict[str, Any], expected: dict[str, Any]) -> None:
+        assert observation == expected[f"obs_{mode}"]
+        assert info["available_actions"] == expected["available"]
+        assert page_name(env.session.page.url) == expected["url_page"]
+
+    for episode in cases(shared_dir, "webshop_episodes"):
+        check(*env.reset(options={"goal": episode["goal_index"]}), episode["reset"])
+        bought = None
+        for step in episode["steps"]:
+            before = env.session.page
+            observation, reward, terminated, truncated, info = env.step(step["action"])
+            if "raises" in step:
+                assert info["invalid"]
+                assert env.session.page is before
+                break
+            check(observation, info, step)
+            assert (reward, terminated, truncated) == (step["reward"], step["done"], False)
+            assert (env.session.product, list(env.session.options.items())) == (
+                *(step["asin"], list(step["options"].items())),
+            )
+            bought = info.get("purchase", bought)
+        if episode["final"]:
+            assert bought.details() == episode["final"]["info"]
+            assert (bought.price, bought.asin) == (episode["final"]["price"], episode["final"]["purchased_asin"])
+            assert list(bought.chosen.items()) == list(episode["final"]["options"].items())
+
+
+@pytest.mark.parametrize(
+    ("action", "parsed"),
+    [
+        ("search[Red Shoes]", ("search", "red shoes")),
+        ("search[a[b]]", ("search[a", "b]")),
+        ("search[a] b] c", ("search", "a] b")),
+        ("click[]", ("click[]", None)),
+        ("search[a\nb]", ("search[a\nb]", None)),
+        ("search[a]\nmore", ("search", "a")),
+        ("", ("", None)),
+    ],
+)
+def test_actions(action: str, parsed: tuple[str, str | None]) -> None:
+    assert parse_action(action) == parsed
+
+
+def test_random_actions(builtin: Store) -> None:
+    """Whatever is said, the environment answers; what it calls invalid changes nothing, what it offers is valid."""
+    rng = random.Random(0)
+    env = WebShopEnv(builtin, "text_rich", tagger="rule")
+    words = [
+        "red",
+        "<r>",
+        "<a>",
+        "<c>",
+        "<q>",
+        "bar stools",
+        "fashion",
+        "search_results",
+        "item_page",
+        '"navy"',
+        "]",
+        "[",
+    ]
+    for episode in range(60):
+        _, info = env.reset(seed=episode)
+        for _ in range(25):
+            offered = info["admissible_commands"]
+            pick = rng.random()
+            if pick < 0.6:
+                action = rng.choice(offered) if offered else "search[x]"
+            elif pick < 0.9:
+                action = f"search[{' '.join(rng.choices(words, k=rng.randint(1, 4)))}]"
+            else:
+                action = "".join(rng.choices("search[click]<> \nab\u0130", k=rng.randint(0, 12)))
+            before = env.session.page
+            observation, reward, terminated, truncated, info = env.step(action)
+            assert isinstance(observation, str)
+            assert 0 <= reward <= 1
+            assert not truncated
+            assert (env.session.page is before) or not info["invalid"]
+            assert not (info["invalid"] and action in offered)
+            assert terminated == ("purchase" in info)
+            if terminated:
+                break
+
+
+def test_hidden_searches(builtin: Store) -> None:
+    env = WebShopEnv(builtin, tagger="rule")
+    env.reset(seed=1, options={"goal": 3})
+    for action, total in (("search[<r>]", 50), ("search[<c> fashion]", 360), ("search[<q> bar stools]", 30)):
+        assert f"Total results: {total})" in env.step(action)[0]
+    page = env.session.page
+    for action in ("search[<a> soft]", "search[<c>]"):
+        assert env.step(action)[4]["invalid"]
+        assert env.session.page is page
+
+
+def test_option_named_like_a_page(builtin: Store) -> None:
+    """An address that contains a page's name is taken for that page, as in the original."""
+    env = WebShopEnv(builtin, tagger="rule")
+    goal = builtin.goal("synthetic", 0)
+    env.reset(options={"goal": 0})
+    env.step(f"search[{goal.query} search_results]")
+    env.step("click[next >]")
+    first = env.session.page.clickables()[3]
+    env.step(f"click[{first}]")
+    assert page_name(env.session.page.url) == "search_results"
+    env.step("click[< prev]")
+    assert "Page 1 (" in env.session.page.text("text")
+
+
+def test_what_was_looked_at_is_marked(builtin: Store) -> None:
+    env = WebShopEnv(builtin, "text_rich", tagger="rule")
+    goal = builtin.goal("synthetic", 0)
+    env.reset(options={"goal": 0})
+    env.step(f"search[{goal.query} {' '.join(goal.attributes)}]")
+    env.step(f"click[{goal.asin}]")
+    assert isinstance(goal.options, dict)
+    value = next(iter(goal.options.values()))
+    observation = env.step(f"click[{value.upper()}]")[0]
+    assert observation.startswith(f"You have clicked {value}.\n")
+    assert f"  [clicked button] {value} [clicked button_]\n" in observation
+    assert f"\n[clicked button] {goal.asin} [clicked button_]\n" in env.step("click[< prev]")[0]
+    assert env.session.options == {}
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_rewards(exact: bool, builtin: Store) -> None:
+    env = WebShopEnv(builtin, exact=exact, tagger="rule")
+    goal = builtin.goal("synthetic", 0)
+    assert isinstance(goal.options, dict)
+    for values, perfect in ((goal.options.values(), True), ([], False)):
+        env.reset(options={"goal": 0})
+        for action in (f"search[{goal.name}]", f"click[{goal.asin}]", *(f"click[{value}]" for value in values)):
+            assert env.step(action)[1:3] == (0.0, False)
+        _, reward, terminated, _, info = env.step("click[buy now]")
+        assert terminated
+        assert (info["score"] == 1.0) == info["won"] == perfect
+        assert reward == (float(perfect) if exact else info["score"])
+        assert info["purchase"].tagger == info["tagger"] == "rule"
+        assert env.step("click[buy now]")[4]["invalid"]
+
+
+def test_it_is_an_environment(builtin: Store) -> None:
+    env = WebShopEnv(builtin, tagger="rule")
+    assert isinstance(env, gymnasium.Env)
+    check_env(env, {"goal": 5})
+    check_env(env)
+
+
+def test_goals_are_drawn_by_weight(builtin: Store) -> None:
+    env = WebShopEnv(builtin, tagger="rule")
+    first = env.reset(seed=4)[1]["goal"]
+    drawn = [env.reset()[1]["goal"] for _ in range(20)]
+    assert len(set(drawn)) > 15
+    assert env.reset(seed=4)[1]["goal"] == first
+
+
+@pytest.mark.parametrize("options", [{"goal": -1}, {"goal": 10**6}, {"goal": "1"}, {"goal": True}, {"game": 1}])
+def test_bad_reset_options(options: dict[str, Any], builtin: Store) -> None:
+    with pytest.raises(ConfigError, match="option"):
+        WebShopEnv(builtin, tagger="rule").reset(options=options)
+
+
+def test_bad_arguments(builtin: Store) -> None:
+    with pytest.raises(ConfigError, match="view"):
+        WebShopEnv(builtin, "html")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="human goals"):
+        WebShopEnv(builtin, goals="human")
+    with pytest.raises(EnvironmentFailureError, match="reset"):
+        WebShopEnv(builtin, tagger="rule").step("search[a]")

@@ -1,0 +1,132 @@
+import pickle
+import random
+from pathlib import Path
+
+import pytest
+
+from himac.envs.base import Benchmark
+from himac.envs.check import check_benchmark
+from himac.envs.registry import make_benchmark
+from himac.envs.webshop.benchmark import WebShopBenchmark
+from himac.envs.webshop.generator import GOALS_PER_KIND, PER_KIND, records
+from himac.envs.webshop.goals import SPLITS
+from himac.envs.webshop.store import Store
+from himac.envs.webshop.view import View
+from himac.errors import ConfigError, DataError
+
+
+@pytest.fixture(scope="module")
+def benchmark(builtin: Store) -> WebShopBenchmark:
+    return WebShopBenchmark(view="compact", tagger="rule")
+
+
+def test_is_a_benchmark(benchmark: WebShopBenchmark) -> None:
+    shop: Benchmark = make_benchmark("webshop", view="compact", tagger="rule")
+    assert (shop.name, shop.step_limit, shop.reward_scale, shop.worst_step_reward) == ("webshop", 15, 10.0, 0.0)
+    assert list(shop.splits()) == ["train", "eval", "test"]
+    check_benchmark(shop)
+
+
+def test_the_catalogue() -> None:
+    made = records()
+    assert made == records()
+    assert len(made) == 40 * PER_KIND >= 1000
+    assert len({record["asin"] for record, _ in made}) == len(made)
+    assert sum("instruction" in known for _, known in made) == 40 * GOALS_PER_KIND
+    assert len({record["category"] for record, _ in made}) == 5
+
+
+def test_splits_share_nothing(benchmark: WebShopBenchmark, builtin: Store) -> None:
+    goals = {
+        split: {builtin.goal("synthetic", task.options["goal"]).instruction for task in benchmark.tasks(split)}
+        for split in benchmark.splits()
+    }
+    assert len(goals["test"]) == SPLITS["test"][1] == 500
+    assert len(goals["eval"]) == 1000
+    assert len(goals["train"]) >= 3000
+    assert not goals["train"] & goals["test"]
+    assert not goals["train"] & goals["eval"]
+    assert not goals["eval"] & goals["test"]
+
+
+def test_hashes(benchmark: WebShopBenchmark) -> None:
+    hashes = {benchmark.split_hash(split) for split in benchmark.splits()}
+    assert len(hashes) == 3
+    assert hashes == {WebShopBenchmark(tagger="rule").split_hash(split) for split in benchmark.splits()}
+
+
+def test_official_splits(official: Store, shared_dir: Path) -> None:
+    shop = WebShopBenchmark(str(shared_dir / "data" / "webshop"), tagger="rule")
+    assert [(split, len(shop.tasks(split))) for split in shop.splits()] == [
+        *(("train", 5410), ("eval", 1000), ("test", 500)),
+    ]
+    human = WebShopBenchmark(str(shared_dir / "data" / "webshop"), goals="human", tagger="rule")
+    assert [(split, len(human.tasks(split))) for split in human.splits()] == [("test", 13)]
+
+
+@pytest.mark.parametrize("view", ["compact", "text"])
+def test_demonstrations_can_be_replayed(view: View, builtin: Store) -> None:
+    shop = WebShopBenchmark(view=view, tagger="rule")
+    env = shop.make_env()
+    wins = 0
+    tasks = shop.tasks("eval")[:60]
+    for task in tasks:
+        demo = shop.demonstrate(task, random.Random(0))
+        observation, info = env.reset(options=dict(task.options))
+        assert (observation, info["instruction"]) == (demo.observation, demo.instruction)
+        assert len(demo.blueprint) == 4
+        for segment in demo.segments:
+            assert segment.start == shop.start_text(segment.subgoal, "", observation)
+            for turn in segment.turns:
+                if turn.action is not None:
+                    observation, reward, _, _, info = env.step(turn.action)
+                    assert (observation, info["invalid"]) == (turn.observation, False)
+        assert (reward, info["won"]) == (float(demo.success), demo.success)
+        wins += demo.success
+    assert wins >= 0.95 * len(tasks)
+
+
+def test_the_customer_reads_only_what_is_shown(benchmark: WebShopBenchmark) -> None:
+    """Its sub-goals are made of words of the instruction."""
+    for task in benchmark.tasks("eval")[:50]:
+        demo = benchmark.demonstrate(task, random.Random(0))
+        plain = demo.instruction.replace(",", " ").replace(":", " ").replace(".00", " ").split()
+        scaffold = {"search", "open", "with", "at", "most", "select", "buy", "it"}
+        for subgoal in demo.blueprint:
+            assert set(subgoal.replace(",", " ").split()) <= set(plain) | scaffold
+
+
+def test_random_blueprints_ignore_the_task(benchmark: WebShopBenchmark) -> None:
+    task = benchmark.tasks("eval")[0]
+    own = benchmark.demonstrate(task, random.Random(0)).blueprint
+    plans = {benchmark.random_blueprint(task, random.Random(seed)) for seed in range(20)}
+    assert len(plans) > 15
+    assert own not in plans
+
+
+def test_it_can_be_sent_to_a_worker(benchmark: WebShopBenchmark) -> None:
+    make_env = pickle.loads(pickle.dumps(benchmark.make_env))
+    assert make_env().reset(options={"goal": 3})[0] == benchmark.make_env().reset(options={"goal": 3})[0]
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "error", "text"),
+    [
+        ({"view": "html"}, ConfigError, "view"),
+        ({"goals": "all"}, ConfigError, "goals"),
+        ({"data": ""}, ConfigError, "data"),
+        ({"tagger": "x"}, ConfigError, "tagger"),
+        ({"data": "/no/such/folder"}, DataError, "no WebShop data"),
+        ({"data": "$HIMAC_NO_SUCH_VARIABLE"}, DataError, "not set"),
+    ],
+)
+def test_bad_arguments(kwargs: dict[str, str], error: type[Exception], text: str) -> None:
+    with pytest.raises(error, match=text):
+        WebShopBenchmark(**kwargs)  # type: ignore[arg-type]
+
+
+def test_unknown_splits_and_missing_goals(benchmark: WebShopBenchmark) -> None:
+    with pytest.raises(ConfigError, match="split"):
+        benchmark.tasks("valid")
+    with pytest.raises(DataError, match="human"):
+        WebShopBenchmark(goals="human", tagger="rule").splits()
