@@ -145,7 +145,8 @@ MEANINGS = {
     "train.learner.betas": "Of AdamW.",
     "train.learner.weight_decay": "Decoupled weight decay of matrices.",
     "train.learner.warmup_steps": "Optimiser steps in which the learning rate rises.",
-    "train.learner.schedule": "What follows. `linear` and `cosine` reach zero at the last iteration.",
+    "train.learner.schedule": "What follows. `linear` and `cosine` reach zero at the last iteration, or when "
+    "`train.env_steps` are spent.",
     "train.learner.max_grad_norm": "Longer gradients are scaled down to this norm.",
     "train.learner.mini_batches": "Optimiser steps of an epoch. Rows are split evenly.",
     "train.learner.epochs": "Passes over the rows of an update.",
@@ -173,7 +174,6 @@ MEANINGS = {
     "train.checkpoint_phases": "Also save between the phases of an iteration.",
     "train.keep_checkpoints": "Newest checkpoints that are kept.",
     "train.max_live": "Episodes under way at once, in each process.",
-    "train.rollout_workers": "Processes that run episodes side by side; for small models on a CPU with several cores.",
     "train.rollout_workers": "Processes that run episodes side by side, for small models on a CPU.",
     "eval.temperature": "0 is greedy.",
     "eval.repeats": "Times `himac eval` runs every task.",

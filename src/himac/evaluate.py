@@ -130,6 +130,9 @@ def summarise(episodes: Sequence[Episode]) -> dict[str, float]:
         "steps_mean": float(np.mean([e.env_steps for e in episodes])),
         "invalid_fraction": float(np.mean([t.invalid for t in steps])) if steps else 0.0,
     }
+    scores = [episode.score or 0.0 for episode in episodes]
+    if any(episode.score is not None for episode in episodes):
+        summary["score"] = float(np.mean(scores))
     plans = [episode.blueprint for episode in episodes if episode.blueprint is not None]
     if plans:
         valid = [plan for plan in plans if plan.valid]
@@ -152,6 +155,7 @@ def record(episode: Episode, split_hash: str) -> dict[str, Any]:
         "split_hash": split_hash,
         "success": episode.success,
         "return": episode.ret,
+        **({} if episode.score is None else {"score": episode.score}),
         "stop": str(episode.stop),
         "env_steps": episode.env_steps,
         "blueprint": list(episode.blueprint.subgoals) if episode.blueprint else None,

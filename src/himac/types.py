@@ -143,6 +143,7 @@ class Episode:
         segments: Executor segments in order (one `FLAT` segment for flat agents).
         ret: Undiscounted return with penalties and, for failures, the floor (see `rollout.returns`).
         env_steps: Environment steps taken.
+        score: The benchmark's own score (`info["score"]`), `None` where it has none besides success.
         wall_s: Seconds from start to end, waiting included.
         error: Traceback text when `stop` is `ENV_ERROR`, the cause when it is `ENGINE_ERROR`.
     """
@@ -157,6 +158,7 @@ class Episode:
     env_steps: int
     wall_s: float = 0.0
     error: str | None = None
+    score: float | None = None
 
     @property
     def success(self) -> bool:

@@ -19,7 +19,13 @@ from himac.errors import CheckpointError
 from himac.rollout.runtime import build_benchmark, build_runtime
 from himac.train.atomic import WriteGuard, write_text
 
-RESUMABLE_CHANGES = ("train.iterations", "train.env_steps", "train.keep_checkpoints", "train.rollout_workers", "threads")
+RESUMABLE_CHANGES = (
+    "train.iterations",
+    "train.env_steps",
+    "train.keep_checkpoints",
+    "train.rollout_workers",
+    "threads",
+)
 _DESCRIPTION = ("config.yaml", "environment.json")
 
 

@@ -8,6 +8,7 @@ carries:
     invalid               bool  the action was rejected and changed nothing (step)
     admissible_commands   list  sorted, where the environment knows them
     overview              str   optional: what a fresh sub-goal should know about the surroundings
+    score                 float optional: the benchmark's own score so far, in the unit its papers report
     anchor                str   optional: names the state where steps are compared; the observation by default
 """
 

@@ -83,6 +83,7 @@ class _World:
     observation: str = ""
     anchor: str = ""
     reward_sum: float = 0.0
+    score: float | None = None
     steps: int = 0
     stop: StopReason | None = None
     error: str | None = None
@@ -99,6 +100,7 @@ class _World:
         self.first = self.observation = str(result.observation)
         self.anchor = str(result.info.get("anchor", self.first))
         self.overview = str(result.info.get("overview", ""))
+        self.score = result.info.get("score")
 
     def step(self, action: str, max_repeats: int) -> Generator[Command, Any, None]:
         result: EnvResult = yield Step(action)
@@ -109,6 +111,7 @@ class _World:
         self.observation = str(result.observation)
         self.anchor = str(result.info.get("anchor", self.observation))
         self.invalid = bool(result.info.get("invalid", False))
+        self.score = result.info.get("score")
         reward = self.setting.benchmark.reward_scale * float(result.reward)
         reward += config.env.invalid_penalty if self.invalid else 0.0
         self.reward_sum += reward
@@ -152,6 +155,7 @@ class _World:
             env_steps=self.steps,
             wall_s=time.perf_counter() - self.started,
             error=self.error,
+            score=self.score,
         )
 
 

@@ -44,6 +44,7 @@ class Learner:
         reference: Frozen model of the KL penalty or of `dgpo` credit, `None` when neither is used.
         steps: Optimiser steps taken.
         updates: Calls of `update` completed.
+        elapsed: Share of the run's budget of environment steps that is spent, for schedules that fall.
     """
 
     def __init__(self, model: Any, config: LearnerConfig, ref_model: Any | None = None) -> None:
@@ -77,6 +78,7 @@ class Learner:
             self.set_reference(ref_model)
         self.steps = 0
         self.updates = 0
+        self.elapsed = 0.0
 
     def set_reference(self, ref_model: Any | None = None) -> None:
         """Use `ref_model`, or a copy of the present weights, as the frozen reference."""
@@ -255,6 +257,7 @@ class Learner:
                 lr=cfg.lr,
                 warmup_steps=cfg.warmup_steps,
                 total_steps=cfg.total_steps,
+                elapsed=self.elapsed,
                 schedule=cfg.schedule,
             )
             self.optimizer.set_lr(lr)

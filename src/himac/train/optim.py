@@ -29,6 +29,7 @@ def lr_at(
     total_steps: int | None = None,
     schedule: ScheduleKind = "constant",
     final_fraction: float = 0.0,
+    elapsed: float = 0.0,
 ) -> float:
     """Learning rate of an optimiser step.
 
@@ -42,6 +43,7 @@ def lr_at(
         total_steps: Step at which the fall ends.
         schedule: What follows the warm-up.
         final_fraction: Share of `lr` at the end of the fall.
+        elapsed: Share of the run that is over by another measure (environment steps); the fall is at least that far.
     """
     if step < warmup_steps:
         return lr * (step + 1) / (warmup_steps + 1)
@@ -49,7 +51,7 @@ def lr_at(
         return lr
     if total_steps is None:
         raise ValueError(f"a {schedule} schedule needs total_steps; set it or use 'constant'")
-    progress = min(1.0, (step - warmup_steps) / max(1, total_steps - warmup_steps))
+    progress = min(1.0, max(elapsed, (step - warmup_steps) / max(1, total_steps - warmup_steps)))
     if schedule == "linear":
         share = 1.0 - progress
     elif schedule == "cosine":

@@ -118,6 +118,8 @@ class Trainer:
         here = replace(at, seed=derive_seed(at.seed, name), env_seed=derive_seed(at.seed, "env"))
         outcome = phase(here, tasks, self.progress.carry)
         rollout_s = time.perf_counter() - started
+        if self.config.train.env_steps is not None:
+            self.learner.elapsed = self.progress.env_steps / self.config.train.env_steps
         updated = self._update(outcome.rows)
         self.runtime.engine.load_weights(dict(self.runtime.model.state_dict()))
         used = self._usage()

@@ -8,6 +8,7 @@ from himac.agents.hierarchical import HierarchicalAgent
 from himac.agents.recorder import SegmentRecorder
 from himac.config import load_config
 from himac.envs.pool import EnvPool
+from himac.evaluate import summarise
 from himac.rollout.collect import Collector
 from himac.rollout.episode import Proposal, Setting, execute, flat_episode, propose
 from himac.rollout.rows import execution_rows, planner_rows, turn_rows
@@ -251,3 +252,29 @@ def test_many_episodes_finish_in_order_whatever_order_the_engine_answers():
     assert [e.task.id for e in episodes] == [t.id for t in tasks]
     assert all(e.success for e in episodes)
     assert collector.usage.env_steps == 2 * len(tasks)
+
+
+class ScoredEnv(ColourEnv):
+    """A benchmark with a score of its own: 30 points a colour."""
+
+    def reset(self, **given):
+        observation, info = super().reset(**given)
+        return observation, info | {"score": 0.0}
+
+    def step(self, action):
+        observation, reward, terminated, truncated, info = super().step(action)
+        return observation, reward, terminated, truncated, info | {"score": 30.0 * len(self.said)}
+
+
+def test_the_benchmarks_own_score_is_kept():
+    cfg = config()
+    scores = []
+    for replies in (["red", "<sub_done>"], ["<sub_done>"]):
+        script = iter(replies)
+        engine = ScriptedEngine(lambda prompt, request, script=script: next(script))
+        with EnvPool(ScoredEnv) as pool:
+            program = execute(setting(cfg), hierarchical(cfg), TASK, given_plan("say red"), 1.0, 1, 1)
+            scores.append(Collector(engine, pool).run([program])[0])
+    assert [episode.score for episode in scores] == [30.0, 0.0]
+    assert summarise(scores)["score"] == 15.0
+    assert "score" not in summarise([play(["<sub_done>"], given_plan("say red"))[0]])

@@ -24,6 +24,10 @@ def test_schedule_by_hand() -> None:
     assert lr_at(8, **options, schedule="cosine") == pytest.approx(0.5)
     assert lr_at(13, **options, schedule="cosine") == pytest.approx(0.0)
     assert lr_at(50, **options, schedule="linear", final_fraction=0.1) == pytest.approx(0.1)
+    # 80 % of the environment steps are spent, and only half of the falling steps are taken
+    assert lr_at(8, **options, schedule="linear", elapsed=0.8) == pytest.approx(0.2)
+    assert lr_at(8, **options, schedule="linear", elapsed=1.3) == 0.0
+    assert lr_at(0, **options, schedule="linear", elapsed=0.8) == 0.25
     with pytest.raises(ValueError, match="total_steps"):
         lr_at(5, lr=1.0, schedule="linear")
     with pytest.raises(ValueError, match="unknown schedule"):

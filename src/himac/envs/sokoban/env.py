@@ -42,9 +42,9 @@ class SokobanEnv(gymnasium.Env[Any, Any]):
     the original, play may go on after the end. A move that changes nothing, or no known action at all, is flagged by
     `info["invalid"]` and counts as a step.
 
-    `info` has the keys `instruction`, `admissible_commands` (sorted, a new list each time), `won`, `level` (the id),
-    `anchor` (the board as text), `overview` (what never changes, in the view `coordinates`), `boxes_on_target` and,
-    after `step`, `invalid`, `moved_player` and `moved_box`.
+    `info` has the keys `instruction`, `admissible_commands` (sorted, a new list each time), `won`, `score` (the sum of
+    rewards), `level` (the id), `anchor` (the board as text), `overview` (what never changes, in the view `coordinates`),
+    `boxes_on_target` and, after `step`, `invalid`, `moved_player` and `moved_box`.
 
     Args:
         view: How text shows the board; see `himac.envs.sokoban.text`.
@@ -96,7 +96,7 @@ class SokobanEnv(gymnasium.Env[Any, Any]):
             else Discrete(len(ORIGINAL_ACTIONS))
         )
         self._state: State | None = None
-        self._steps = 0
+        self._steps, self._score = 0, 0.0
 
     @property
     def state(self) -> State:
@@ -109,7 +109,7 @@ class SokobanEnv(gymnasium.Env[Any, Any]):
         """Start the level that `options` names, or a random one."""
         super().reset(seed=seed)
         self._state = state = State(self._select(options or {}))
-        self._steps = 0
+        self._steps, self._score = 0, 0.0
         first = fixed_text(state) + ", " + moving_text(state) if self.view == "coordinates" else grid_text(state)
         return first if self.observation == "text" else self._image(state), self._info(state)
 
@@ -121,6 +121,7 @@ class SokobanEnv(gymnasium.Env[Any, Any]):
         moved_player, moved_box = state.move(*command) if command is not None else (False, False)
         reward = state.reward()
         self._steps += 1
+        self._score += reward
         won = state.won
         info = self._info(state)
         info["invalid"] = not moved_player and (command is not None or name not in self._parsed)
@@ -174,6 +175,7 @@ class SokobanEnv(gymnasium.Env[Any, Any]):
             "instruction": "push the box onto the target" if state.level.boxes == 1 else "push every box onto a target",
             "admissible_commands": self._admissible(state),
             "won": state.won,
+            "score": self._score,
             "level": state.level.id,
             "anchor": board,
             "overview": fixed_text(state) if self.view == "coordinates" else "",

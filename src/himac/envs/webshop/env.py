@@ -96,7 +96,7 @@ class WebShopEnv(gymnasium.Env[str, str]):
         if bought is None:
             return self._text(session), 0.0, False, False, info
         won = bought.reward == 1.0
-        info |= {"won": won, "score": bought.reward, "purchase": bought}
+        info |= {"won": won, "score": 100.0 * bought.reward, "purchase": bought}
         return self._text(session), float(won) if self.exact else bought.reward, True, False, info
 
     def _text(self, session: Session) -> str:
@@ -113,6 +113,7 @@ class WebShopEnv(gymnasium.Env[str, str]):
             "instruction": session.goal.instruction,
             "goal": session.goal.number,
             "won": False,
+            "score": 0.0,
             "available_actions": {"has_search_bar": page.searchable, "clickables": clickables},
             "admissible_commands": sorted(commands),
             "tagger": self.tagger.name,

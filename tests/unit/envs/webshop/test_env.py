@@ -155,8 +155,8 @@ def test_rewards(exact: bool, builtin: Store) -> None:
             assert env.step(action)[1:3] == (0.0, False)
         _, reward, terminated, _, info = env.step("click[buy now]")
         assert terminated
-        assert (info["score"] == 1.0) == info["won"] == perfect
-        assert reward == (float(perfect) if exact else info["score"])
+        assert (info["score"] == 100.0) == info["won"] == perfect
+        assert reward == pytest.approx(float(perfect) if exact else info["score"] / 100)
         assert info["purchase"].tagger == info["tagger"] == "rule"
         assert env.step("click[buy now]")[4]["invalid"]
 
