@@ -43,7 +43,7 @@ class SokobanEnv(gymnasium.Env[Any, Any]):
     `info["invalid"]` and counts as a step.
 
     `info` has the keys `instruction`, `admissible_commands` (sorted, a new list each time), `won`, `score` (the sum of
-    rewards), `level` (the id), `anchor` (the board as text), `overview` (what never changes, in the view `coordinates`),
+    rewards), `level` (the id), `anchor` (the board as text), `overview` (what never changes, in view `coordinates`),
     `boxes_on_target` and, after `step`, `invalid`, `moved_player` and `moved_box`.
 
     Args:
