@@ -246,6 +246,7 @@ def episode_of(line: Record, task: Task) -> Episode:
         stop=StopReason(line["stop"]),
         env_steps=line["env_steps"],
         error=line.get("error"),
+        score=line.get("score"),
     )
 
 

@@ -35,6 +35,9 @@ def main() -> None:
     if command == "train":
         assert ("--resume" in options) == (run / "config.yaml").exists(), options
         shutil.copy(config, run / "config.yaml")
+    else:
+        assert ("--resume" in options) == (run / "evaluation.json").exists(), options
+        (run / "evaluation.json").touch()
     if behaviour == "hang":
         time.sleep(600)
     if behaviour == "die":

@@ -15,7 +15,7 @@ from himac.report.results import read_jsonl
 from himac.resumable import Plan, Record, evaluate_resumable
 from himac.rollout.runtime import build_runtime
 from support.chat_server import Answer, Body, ChatServer, Raw, chat, refusal, said
-from support.toy import ColourBenchmark
+from support.toy import ColourBenchmark, ColourEnv
 
 BENCHMARK = ColourBenchmark()
 TASKS = BENCHMARK.tasks("valid")
@@ -82,6 +82,20 @@ def test_lines_and_summary(tmp_path: Path) -> None:
     assert summary["cost"] == pytest.approx((270 * 1000 + 81 * 10000) / 1e6)
     assert summary["env_steps_all"] == 27
     assert len(server.bodies) == 27
+
+
+def test_the_benchmarks_own_score_reaches_the_summary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    step = ColourEnv.step
+
+    def scored(env: ColourEnv, action: str) -> Any:
+        *answer, info = step(env, action)
+        return *answer, info | {"score": 30.0 * len(env.said)}
+
+    monkeypatch.setattr(ColourEnv, "step", scored)
+    with ChatServer(solver) as server:
+        lines, summary = run(settings(server.url), tmp_path)
+        assert summary["score"] == sum(line["score"] for line in lines) / len(lines) == 60.0
+        assert run(settings(server.url), tmp_path, resume=True)[1]["score"] == 60.0
 
 
 def test_every_line_is_on_disk_when_its_task_is_over(tmp_path: Path) -> None:

@@ -69,11 +69,14 @@ class Himac:
         return turn_advantages(group, weight=weight, gamma=gamma, std=std, step_std=std)
 
     def _select(self, at: PhaseContext, group: Group) -> Selected:
-        """Eq. 4, z* = argmax R; ties: fewer steps, then fewer sub-goals, then the first."""
+        """Eq. 4, z* = argmax R; ties: one that can be executed, fewer steps, then fewer sub-goals, then the first."""
         plans = [episode.blueprint.subgoals if episode.blueprint else () for episode in group.episodes]
-        best = min(
-            range(len(plans)), key=lambda n: (-group.episodes[n].ret, group.episodes[n].env_steps, len(plans[n]))
-        )
+
+        def rank(n: int) -> tuple[float, bool, int, int]:
+            episode = group.episodes[n]
+            return -round(episode.ret, 9), not plans[n], episode.env_steps, len(plans[n])  # equal up to rounding
+
+        best = min(range(len(plans)), key=rank)
         if self.config.blueprint_selection == "random":
             best = derive_seed(at.seed, "select", group.id) % len(plans)
         return group.task.id, plans[best], group.episodes[best].ret

@@ -22,6 +22,8 @@ Overrides = dict[str, Any]
 """Dotted configuration keys and their values, as on the command line: a value replaces what was there."""
 
 _KIND = "kind"
+_OWN = {"train.env_steps": "env_steps", "train.iterations": "iterations", "threads": "threads"}
+"""Configuration keys that are the same in every cell, and the matrix's own keys for them."""
 
 
 class Matrix(BaseModel):
@@ -73,6 +75,9 @@ class Matrix(BaseModel):
         for name in self.targets:
             if name not in self.tasks:
                 raise ValueError(f"target of '{name}', which is no task; tasks are {', '.join(self.tasks)}")
+        for chosen in (self.overrides, *self.methods.values(), *self.tasks.values()):
+            for key in chosen.keys() & _OWN:
+                raise ValueError(f"'{key}' is the same for all cells; set the matrix's own key '{_OWN[key]}'")
         for method, overrides in self.methods.items():
             if overrides.get(_KIND, "train") not in ("train", "eval"):
                 raise ValueError(f"kind of method '{method}' is '{overrides[_KIND]}', not train or eval")
@@ -165,9 +170,9 @@ def expand(
 
 def _resolve(matrix: Matrix, base: Path, task: str, method: str) -> Config:
     own = {key: value for key, value in matrix.methods[method].items() if key != _KIND}
-    budget = {"train.iterations": matrix.iterations, "train.env_steps": matrix.env_steps, "threads": matrix.threads}
+    same = {key: getattr(matrix, name) for key, name in _OWN.items()}  # last: a section may have replaced them
     try:
-        config = load_config(base, [*_lines(budget, matrix.overrides, own, matrix.tasks[task])])
+        config = load_config(base, [*_lines(matrix.overrides, own, matrix.tasks[task], same)])
     except ConfigError as error:
         raise ConfigError(f"method '{method}' on task '{task}': {error}") from error
     if matrix.kind(method) == "train" and config.train.eval_every == 0:

@@ -19,6 +19,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,8 @@ from himac.train.metrics_log import MetricsLog
 COMMAND = (sys.executable, "-m", "himac")
 MATRIX, BASE, CELLS = "matrix.yaml", "base.yaml", "cells.jsonl"
 
+_EVALUATION = "evaluation.json"
+"""What `himac eval` leaves beside results that it can continue."""
 _FREE = ("threads", "train.rollout_workers")
 """Keys that change nothing about a result."""
 _EXTENDING = ("train.env_steps", "train.iterations")
@@ -126,7 +129,7 @@ class Bench:
         if cell.kind == "train":
             line += ["--run-dir", str(folder), *(["--resume"] if started else [])]
         else:
-            line += ["--output", str(folder)]
+            line += ["--output", str(folder), *(["--resume"] if (folder / _EVALUATION).is_file() else [])]
         needs = None
         if self._needs_model(cell):
             model = self._model(cell.task) / "warmstart"
@@ -150,12 +153,12 @@ class Bench:
 
     def _fraction(self, cell: Cell) -> float:
         """Share of the budget that a running cell has spent."""
+        path = self.folder(cell) / "metrics.jsonl"
         try:
-            records = read_jsonl(self.folder(cell) / "metrics.jsonl")
-        except DataError:  # not begun
+            status = path.stat()
+            return min(1.0, _env_steps(path, status.st_mtime_ns, status.st_size) / self.matrix.env_steps)
+        except (OSError, DataError):  # not begun
             return 0.0
-        steps = number(records[-1], "env_steps") if records else None
-        return min(1.0, (steps or 0.0) / self.matrix.env_steps)
 
 
 def describe(matrix: Matrix, source: Path, output: Path) -> None:
@@ -172,6 +175,13 @@ def last_records(output: Path) -> dict[str, dict[str, Any]]:
     """The last line of `cells.jsonl` for each cell, by name."""
     path = output / CELLS
     return {str(record["cell"]): record for record in read_jsonl(path)} if path.is_file() else {}
+
+
+@lru_cache(maxsize=256)
+def _env_steps(path: Path, changed: int, size: int) -> float:
+    """Of the last record; the file is read again only when it has changed, not at every tick."""
+    records = read_jsonl(path)
+    return (number(records[-1], "env_steps") if records else None) or 0.0
 
 
 def _check(saved: Path, config: Config, extending: Sequence[str]) -> None:

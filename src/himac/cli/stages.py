@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from himac.agents.hiper import RULES
 from himac.agents.parsing import format_blueprint
 from himac.cli.console import console, progress_bar
 from himac.config import Config, load_config
@@ -42,7 +43,7 @@ def make_model(config: Config, benchmark: Benchmark, output: Path) -> None:
     demos = demonstrations(benchmark, tasks, 1, derive_seed(config.seed, "tokenizer"))
     shape = config.init.model_dump(exclude={"tokenizer_games"})
     with WriteGuard(f"model {output}"):
-        parameters = init_model(output, _texts(benchmark, demos), seed=config.seed, **shape)
+        parameters = init_model(output, _texts(benchmark, demos, config.warmstart.formats), seed=config.seed, **shape)
     console.print(f"model: {parameters / 1e6:.2f} M parameters -> {output}")
 
 
@@ -69,13 +70,17 @@ def warm_model(config: Config, benchmark: Benchmark, model: str, output: Path) -
     return asdict(report)
 
 
-def _texts(benchmark: Benchmark, demos: Iterator[Demonstration]) -> Iterator[str]:
+def _texts(benchmark: Benchmark, demos: Iterator[Demonstration], formats: Sequence[str]) -> Iterator[str]:
     yield "\n".join((benchmark.texts.planner, benchmark.texts.executor, benchmark.texts.flat))
+    if "hiper" in formats:
+        yield RULES
     for demo in demos:
         yield f"{demo.observation}\nTask: {demo.instruction}"
         yield format_blueprint(demo.blueprint)
         for segment in demo.segments:
             yield f"{segment.start}\nGoal: {segment.subgoal}"
+            if "hiper" in formats:  # its words are in every reply; spelled letter by letter they are hard to learn
+                yield f"SWITCH: {segment.subgoal}\n> \nKEEP\n> "
             for turn in segment.turns:
                 yield turn.action or ""
                 yield turn.observation

@@ -130,6 +130,8 @@ class _Worker:
                     take(*rest)
             except (EOFError, OSError):
                 outcome.extend(("gone", None))
+            except Exception:
+                outcome.extend(("failed", traceback.format_exc()))
 
         try:
             self._connection.send(share)

@@ -58,12 +58,17 @@ def check_training(config: Config) -> None:
 
     Raises:
         ConfigError: the agent is not of the kind that the algorithm trains, its roles differ in temperature, settings
-            of the learner contradict one another, or the model is behind an endpoint.
+            of the learner or processes contradict one another, or the model is behind an endpoint.
     """
     require_local(config, "training")
     kind = ALGORITHMS[config.algo.name].agent
     if config.agent.name != kind:
         raise ConfigError(f"algorithm '{config.algo.name}' trains the {kind} agent; set agent.name={kind}")
+    if config.train.rollout_workers > 1 and config.env.workers:
+        raise ConfigError(
+            "train.rollout_workers above 1 runs environments in its own processes, which can start no others; "
+            "set env.workers=0 or train.rollout_workers=1"
+        )
     learner_config(config, total_steps=1)
 
 

@@ -131,7 +131,7 @@ class Trainer:
             metrics,
             {"kind": "train", "iteration": at.iteration, "phase": name}
             | self._spent()
-            | summarise(_distinct(outcome.groups))
+            | summarise(_episodes(outcome.groups))
             | group_metrics(outcome.groups)
             | outcome.metrics
             | {key: value for key, value in updated.items() if key not in rates},
@@ -215,5 +215,5 @@ def _plain(progress: Progress) -> dict[str, Any]:
     return {name: getattr(progress, name) for name in progress.__slots__}
 
 
-def _distinct(groups: Sequence[Group]) -> list[Episode]:
+def _episodes(groups: Sequence[Group]) -> list[Episode]:
     return [episode for group in groups for episode in group.episodes]

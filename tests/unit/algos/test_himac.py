@@ -107,6 +107,15 @@ def test_ties_prefer_fewer_steps_then_fewer_subgoals_then_the_first(make):
         assert subgoals == tuple(f"say {c}" for c in task.options["colours"])
 
 
+def test_a_blueprint_that_can_be_executed_wins_a_tie_with_one_that_cannot(make):
+    """An executor that is wrong at every step returns as little as a malformed blueprint, which takes no step."""
+    algo, engine, _ = make(lambda request, words: f"1. say {words[0]}" if request.id[1] == 2 else "nonsense")
+    unlucky(engine, 1)
+    outcome = algo.macro(AT, TASKS, None)
+    assert all(len({round(e.ret, 9) for e in group.episodes}) == 1 for group in outcome.groups)
+    assert [subgoals for _, subgoals, _ in outcome.carry] == [(f"say {task.options['colours'][0]}",) for task in TASKS]
+
+
 def test_malformed_blueprints_lose(make):
     algo, _, _ = make(lambda request, words: "nonsense" if request.id[1] else f"1. say {words[0]}\n2. say {words[1]}")
     outcome = algo.macro(AT, TASKS, None)

@@ -61,6 +61,13 @@ def test_cells_and_their_configurations(tmp_path: Path) -> None:
     assert (warm["small"].seed, warm["small"].agent.name, warm["large"].algo.tasks) == (7, "hierarchical", 6)
 
 
+def test_a_replaced_section_keeps_the_budget(tmp_path: Path) -> None:
+    matrix = load_matrix(write(tmp_path, methods={"himac": {"train": {"eval_every": 3}}, "grpo": None}))
+    trains = [cell.config.train for cell in expand(matrix, tmp_path, seeds=[0])[0]]
+    assert [(train.env_steps, train.iterations) for train in trains] == [(100, 1000)] * 4
+    assert trains[0].eval_every == 3
+
+
 def test_a_part_of_the_cells_has_the_same_warm_start(tmp_path: Path) -> None:
     matrix = load_matrix(write(tmp_path))
     cells, warm = expand(matrix, tmp_path, only=["grpo"], seeds=[5, 5])
@@ -99,6 +106,8 @@ def test_processes_fit_the_cores(tmp_path: Path) -> None:
         ({"ablations": {"none": "nothing"}}, "'nothing' is no method"),
         ({"targets": {"medium": 0.5}}, "'medium', which is no task"),
         ({"methods": {"himac": {"kind": "test"}}}, "kind of method 'himac' is 'test'"),
+        ({"methods": {"himac": {"train.env_steps": 900}}}, "set the matrix's own key 'env_steps'"),
+        ({"tasks": {"small": {"threads": 2}}}, "set the matrix's own key 'threads'"),
     ],
 )
 def test_mistakes_in_the_file(tmp_path: Path, changes: dict[str, Any], message: str) -> None:

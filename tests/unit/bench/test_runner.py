@@ -14,12 +14,13 @@ from typing import Any
 import pytest
 import yaml
 
-from himac.bench import scheduler
+from himac.bench import runner, scheduler
 from himac.bench.matrix import expand, load_matrix
 from himac.bench.publish import publish
 from himac.bench.runner import Bench, describe, last_records
 from himac.bench.scheduler import Job, Outcome, run_jobs
 from himac.errors import CheckpointError, ConfigError, DataError
+from himac.report.results import read_jsonl
 from support import fake_himac
 
 TREE: dict[str, Any] = {
@@ -110,6 +111,35 @@ def test_a_failing_cell_does_not_stop_the_others_and_is_repeated(fake: Fake) -> 
         "small/grpo/seed-0": False,
         "small/himac/seed-1": True,
     }
+
+
+def test_an_evaluation_that_was_cut_short_is_continued(fake: Fake) -> None:
+    """What an endpoint answered before has been paid for."""
+    fake.behave(**{"small/asis/seed-1": "die"})
+    assert set(failed(fake.bench(only=("asis",)).run())) == {"small/asis/seed-1"}
+    fake.calls()
+    fake.behave()
+    assert failed(fake.bench(only=("asis",)).run()) == {}
+    assert [(call["name"], "--resume" in call["options"]) for call in fake.calls()] == [("small/asis/seed-1", True)]
+
+
+def test_a_running_cell_s_metrics_are_read_when_they_change(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench, reads = fake.bench(only=("grpo",)), 0
+    path = bench.folder(bench.cells[0]) / "metrics.jsonl"
+    assert bench._fraction(bench.cells[0]) == 0.0
+    path.parent.mkdir(parents=True)
+
+    def counted(path: Path) -> Any:
+        nonlocal reads
+        reads += 1
+        return read_jsonl(path)
+
+    monkeypatch.setattr(runner, "read_jsonl", counted)
+    for number, steps in enumerate((30, 60), 1):
+        with path.open("a") as metrics:
+            metrics.write(json.dumps({"env_steps": steps}) + "\n")
+        assert [bench._fraction(bench.cells[0]) for _ in range(3)] == [steps / 100] * 3
+        assert reads == number
 
 
 def test_without_a_warm_start_nothing_can_run(fake: Fake) -> None:

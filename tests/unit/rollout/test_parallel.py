@@ -14,6 +14,7 @@ import torch
 from himac.engines.local.loading import load_model
 from himac.errors import ConfigError, TrainingError
 from himac.rollout.episode import flat_episode
+from himac.rollout.parallel import _Share, _Worker
 from himac.rollout.runtime import Runtime, assemble, build_runtime
 from himac.types import Episode
 from support.learning import make_toy_model, toy_config
@@ -69,6 +70,21 @@ def test_a_program_that_fails_elsewhere_fails_here(parallel: Runtime) -> None:
     broken = flat_episode(parallel.setting, parallel.agent, tasks[1], "hot", 0, 0)  # type: ignore[arg-type]
     with pytest.raises(TrainingError, match="rollout worker failed"):
         parallel.collector.run([good, broken])
+
+
+def test_an_error_while_results_are_taken_is_reported() -> None:
+    class Answering:
+        def send(self, share: Any) -> None: ...
+
+        def recv(self) -> Any:
+            return "result", 0, "an episode"
+
+    def take(place: int, result: Any) -> None:
+        raise ValueError("no room for it")
+
+    finish = _Worker(None, Answering()).submit(_Share([0], []), take)  # type: ignore[arg-type]
+    with pytest.raises(TrainingError, match="no room for it"):
+        finish()
 
 
 def test_workers_are_for_cpus(model: Path) -> None:

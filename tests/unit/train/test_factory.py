@@ -59,6 +59,7 @@ def test_the_method_says_whether_there_is_a_critic(model: Any) -> None:
         (["train.learner.aggregation=seq-mean-token-sum-norm"], "aggregation_horizon"),
         (["train.learner.credit=dgpo"], "kl_coef=0"),
         (["agent.planner.temperature=0.5"], "temperature"),
+        (["train.rollout_workers=2", "env.workers=1"], r"env\.workers=0"),
     ],
 )
 def test_contradictions_are_refused_before_anything_starts(overrides: list[str], message: str) -> None:

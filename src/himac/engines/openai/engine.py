@@ -293,7 +293,9 @@ class OpenAIEngine:
 
     @property
     def _place(self) -> str:
-        return str(self._client.base_url)
+        """The address without what may be secret: user, password and query."""
+        url = self._client.base_url
+        return f"{url.scheme}://{url.netloc.decode()}{url.path}"
 
 
 def _empty(request: GenerateRequest, error: str | None = None) -> Completion:

@@ -265,6 +265,16 @@ def test_a_server_that_is_not_there(make: Make) -> None:
     assert "the connection to http://127.0.0.1" in error
 
 
+def test_an_address_is_shown_without_password_and_query(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://me:hunter2@127.0.0.1:1/v1?api-key=hunter3")
+    engine = OpenAIEngine(EngineConfig(name="openai", model="m", max_tries=1))
+    error = one(engine).error
+    engine.close()
+    assert error is not None
+    assert "the connection to http://127.0.0.1:1/v1" in error
+    assert "hunter" not in error
+
+
 def test_retry_after_is_honoured_by_every_request(make: Make) -> None:
     engine, server = make(lambda body, n: refusal(429, Retry_After="0.5") if n == 0 else "ok")
     engine.submit(ask(number=1))
