@@ -84,8 +84,8 @@ class HiperAgent(FlatAgent):
 
     def prompt(self, instruction: str, observation: str) -> list[int]:
         """Token ids that open the episode."""
-        rules = RULES if self.texts.flat else ""  # a model trained for the task needs none
-        parts = [self.texts.flat, rules, observation, f"Task: {instruction}"]
+        # Always with the rules: a model warm-started in several formats tells them apart by the prompt.
+        parts = [self.texts.flat, RULES, observation, f"Task: {instruction}"]
         return self.chat.open("\n".join(part for part in parts if part))
 
     def decide(self, token_ids: tuple[int, ...]) -> Decision:
