@@ -66,7 +66,7 @@ def customer(benchmark: WebShopBenchmark, fixed_options: bool) -> dict[str, Any]
     env = WebShopEnv(benchmark.store, benchmark.view, benchmark.goals, True, fixed_options)
     scores, wins, steps = [], 0, []
     for task in benchmark.tasks("test"):
-        demo = demonstrate(env, task, benchmark.step_limit)
+        demo = demonstrate(env, task, random.Random(0), step_limit=benchmark.step_limit)
         purchase = env.session.purchase
         scores.append(purchase.reward if purchase else 0.0)
         wins += demo.success

@@ -164,7 +164,7 @@ MEANINGS = {
     "train.learner.credit_temperature": "Of `dgpo`. Higher is closer to `uniform`.",
     "train.learner.value_coef": "Weight of the critic's squared error. The critic belongs to methods that have one.",
     "train.learner.value_clip": "Keeps a value near the one it had at sampling time. Null is off.",
-    "train.learner.value_detach": "The critic learns without changing the policy's layers.",
+    "train.learner.value_detach": "The critic leaves the policy's layers alone. False: large errors shrink their step.",
     "train.learner.value_lr": "Learning rate of the critic's own layer, as a multiple of `lr`.",
     "train.learner.value_warmup": "Updates at the start in which the critic's own layer alone is trained.",
     "train.learner.precision": "Of the update. `bf16` is autocast: the weights stay as they are. `auto`: if fast here.",

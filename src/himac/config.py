@@ -195,6 +195,20 @@ class FlatAlgoConfig(_Node):
     samples: Annotated[int, Field(ge=2)] = 8
     resample: NonNegative = 0
 
+    @property
+    def equal_returns_teach(self) -> bool:
+        """Whether something can be learned from a group whose returns are all equal."""
+        return False
+
+    @model_validator(mode="after")
+    def _resample_drops_nothing_of_use(self) -> FlatAlgoConfig:
+        if self.resample and self.equal_returns_teach:
+            raise ValueError(
+                f"resample replaces groups with equal returns, from which {self.name} learns all the same; "
+                "set algo.resample=0" + (" or algo.step_weight=0" if self.name == "gigpo" else "")
+            )
+        return self
+
 
 class GrpoConfig(FlatAlgoConfig):
     """Flat GRPO: whole trajectories of one task compared with one another. HiMAC without its hierarchy."""
@@ -223,6 +237,11 @@ class GigpoConfig(FlatAlgoConfig):
     similarity: Annotated[float, Field(gt=0, lt=1)] | None = None
     statistics: StatisticsKind = "trajectories"
 
+    @property
+    def equal_returns_teach(self) -> bool:
+        """Steps are compared besides."""
+        return self.step_weight > 0
+
 
 class HiperConfig(FlatAlgoConfig):
     """HiPER: a policy that keeps or switches its sub-goal, with hierarchical advantages from learned values."""
@@ -237,6 +256,11 @@ class HiperConfig(FlatAlgoConfig):
     consistency_penalty: Annotated[float, Field(le=0)] = -0.3
     normalise: bool = True
 
+    @property
+    def equal_returns_teach(self) -> bool:
+        """Nothing is compared within a group."""
+        return True
+
 
 class PpoConfig(FlatAlgoConfig):
     """PPO: a critic values every token of an episode. `reward_kl` penalises leaving the starting model."""
@@ -247,6 +271,11 @@ class PpoConfig(FlatAlgoConfig):
     lam: Annotated[float, Field(ge=0, le=1)] = 0.95
     whiten: bool = True
     reward_kl: Annotated[float, Field(ge=0)] = 0.0
+
+    @property
+    def equal_returns_teach(self) -> bool:
+        """Nothing is compared within a group."""
+        return True
 
 
 AlgoConfig = Annotated[
@@ -282,7 +311,7 @@ class LearnerConfig(_Node):
     credit_temperature: Annotated[float, Field(gt=0)] = 0.1
     value_coef: Annotated[float, Field(ge=0)] = 0.02
     value_clip: Annotated[float, Field(gt=0)] | None = None
-    value_detach: bool = False
+    value_detach: bool = True
     value_lr: Annotated[float, Field(gt=0)] = 10.0
     value_warmup: NonNegative = 0
     precision: Literal["fp32", "bf16", "auto"] = "fp32"

@@ -1,7 +1,8 @@
 """Stands for the command line in tests of the scheduler: writes what `himac` would, at once and without a model.
 
 `behaviour.json` beside this file maps names (`task/method/seed-N`, `task/init-model`, ...) to `fail`, or to `hang` or
-`die` after the configuration is written. Every call is appended to `calls.jsonl`.
+`die` after the configuration is written, or to `unanswered`: an endpoint that left half of the tasks alone. Every call
+is appended to `calls.jsonl`.
 """
 
 from __future__ import annotations
@@ -42,16 +43,16 @@ def main() -> None:
         time.sleep(600)
     if behaviour == "die":
         os.kill(os.getpid(), signal.SIGKILL)
-    write(run, command, seed=int(name[-1]))
+    write(run, command, int(name[-1]), {"stop/engine_error": 0.5} if behaviour == "unanswered" else {})
 
 
-def write(run: Path, command: str, seed: int) -> None:
+def write(run: Path, command: str, seed: int, more: dict[str, float]) -> None:
     """Two tasks; the second is solved after training, the first by odd seeds only."""
     results = [
         {"task_id": task, "kind": kind, "split_hash": "h", "success": success}
         for task, kind, success in (("a", "pick", seed % 2 == 1), ("b", "heat", True))
     ]
-    figures = {"success": 0.5 + 0.5 * (seed % 2), "success/pick": float(seed % 2), "success/heat": 1.0}
+    figures = {"success": 0.5 + 0.5 * (seed % 2), "success/pick": float(seed % 2), "success/heat": 1.0} | more
     if command == "eval":
         (run / "summary.json").write_text(json.dumps(figures))
         folder = run

@@ -5,6 +5,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from himac.config import Config
+from himac.train import factory
+from himac.train.learner import LearnerConfig
 from himac.types import Role, Row
 
 VOCABULARY = 32
@@ -29,6 +32,11 @@ def tiny_model(seed: int = 0) -> Any:
             pad_token_id=None,
         )
     ).eval()
+
+
+def learner_config(**changes: Any) -> LearnerConfig:
+    """The default settings without a KL term, at a rate that moves a tiny model."""
+    return factory.learner_config(Config(), **({"lr": 1e-2, "kl_coef": 0.0} | changes))
 
 
 def make_row(

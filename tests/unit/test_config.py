@@ -98,6 +98,17 @@ def test_refusals_name_the_key(override: str, message: str) -> None:
         load_config(None, [override])
 
 
+@pytest.mark.parametrize("method", ["gigpo", "ppo", "hiper"])
+def test_groups_with_equal_returns_stay_where_they_teach(method: str) -> None:
+    with pytest.raises(ConfigError, match=rf"'algo': resample replaces .*{method} learns .*set algo\.resample=0"):
+        load_config(None, [f"algo.name={method}", "algo.resample=1"])
+
+
+@pytest.mark.parametrize("algo", ["{name: grpo}", "{name: rloo}", "{name: gigpo, step_weight: 0}", "{name: himac}"])
+def test_groups_with_equal_returns_can_be_replaced(algo: str) -> None:
+    assert load_config(None, [f"algo={algo}", "algo.resample=1"]).algo.resample == 1
+
+
 def test_suggestions_know_the_chosen_algorithm() -> None:
     with pytest.raises(ConfigError, match=r"'algo\.sample'; did you mean 'samples'\?"):
         load_config(None, ["algo={name: grpo, sample: 3}"])

@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 import himac
-from himac.config import load_config
+from himac.config import HimacConfig, load_config
+from himac.rollout.runtime import build_benchmark
+from himac.train.factory import check_training
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = sorted(path for path in (ROOT / "configs").rglob("*.yaml") if path.parent.name != "bench")
@@ -29,8 +31,31 @@ def test_there_are_configurations() -> None:
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_every_shipped_configuration_loads(path: Path) -> None:
-    load_config(path)
+def test_every_shipped_configuration_loads(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HIMAC_CACHE", str(tmp_path))
+    config = load_config(path)
+    if config.engine.name == "local":
+        check_training(config)
+    if "$" not in str(config.env.kwargs.get("data")):  # the official data need not be there
+        build_benchmark(config)
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "view", "step_limit", "context"), [("alfworld", "full", 50, 2560), ("webshop", "text", 15, 4608)]
+)
+@pytest.mark.parametrize("size", ["1.5b", "7b"])
+def test_the_papers_settings(benchmark: str, view: str, step_limit: int, context: int, size: str) -> None:
+    config = load_config(ROOT / "configs" / benchmark / f"qwen2.5-{size}.yaml")
+    env, agent, learner = config.env, config.agent, config.train.learner
+    assert (env.name, env.kwargs["view"], env.step_limit) == (benchmark, view, step_limit)
+    assert config.algo == HimacConfig(tasks=16, plans=8, executions=8)
+    assert (agent.name, agent.max_context, agent.executor.step_limit) == ("hierarchical", context, step_limit)
+    assert agent.planner.temperature == agent.executor.temperature == 1.0
+    assert agent.planner.max_tokens == agent.executor.max_tokens == 512
+    assert (learner.optimizer, learner.lr, learner.schedule, learner.epochs) == ("adamw", 1e-6, "constant", 1)
+    assert (learner.kl_kind, learner.kl_coef, learner.max_grad_norm) == ("k3", 0.01, 1.0)
+    assert learner.clip_low == learner.clip_high == 0.2
+    assert (config.model.dtype, config.model.path, config.eval.temperature) == ("bfloat16", "", 0.4)
 
 
 def test_every_direct_dependency_is_pinned() -> None:

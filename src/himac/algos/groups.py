@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Sequence
 
-from himac.algos.advantages import is_degenerate
 from himac.algos.base import PhaseContext, PhaseOutcome
+from himac.rollout.returns import all_equal
 from himac.rollout.rows import returns
 from himac.seeding import derive_seed
 from himac.types import Episode, Group, Task
@@ -42,7 +42,7 @@ def sample_groups(
             groups[n] = Group(f"{name}{at.iteration}/{n}", task, sound)
         if number == tries:
             break
-        stale = [n for n, group in groups.items() if is_degenerate(returns(group.episodes))]
+        stale = [n for n, group in groups.items() if all_equal(returns(group.episodes))]
         wanted = dict(zip(stale, others, strict=False))
         if not wanted:
             break

@@ -1,9 +1,8 @@
 # ruff: noqa: N803, N806, N815
 """Policy-gradient losses as pure functions of token log-probabilities.
 
-Shape suffixes: B rows, T tokens of a padded row, N trained tokens of all rows in one flat vector, R rows of that
-vector. Flat vectors carry `row_N`, the row of each token; padded matrices are reduced to them by their mask,
-so that a masked token can never carry a gradient.
+Shape suffixes: N trained tokens of all rows in one flat vector, R rows of that vector. Where the row of a token
+matters, `row_N` holds it. Tokens that are not trained are in no vector, so that they can never carry a gradient.
 """
 
 from __future__ import annotations
@@ -149,14 +148,7 @@ def value_loss(value: Tensor, target: Tensor, old: Tensor, clip: float | None = 
     return torch.maximum(plain, bounded), (bounded > plain).detach()
 
 
-def row_weights(
-    counts_R: Tensor,
-    mode: AggregationMode,
-    *,
-    horizon: int | None = None,
-    count_empty: bool = False,
-    eps: float = 0.0,
-) -> Tensor:
+def row_weights(counts_R: Tensor, mode: AggregationMode, *, horizon: int | None = None) -> Tensor:
     """Weight of every token of a row, so that the aggregated loss is the sum of weight times token loss.
 
     The weights depend on all rows of the mini-batch; a micro-batch uses its part of them, which makes
@@ -168,8 +160,6 @@ def row_weights(
             `seq-mean-token-mean` averages row means; `seq-mean-token-sum-norm` divides the sum by `horizon`
             (Dr. GRPO's constant).
         horizon: The constant of `seq-mean-token-sum-norm`.
-        count_empty: Rows without a trained token count in row averages.
-        eps: Added to token counts that are divided by (verl uses 1e-8 in places).
 
     Returns:
         float64 [R], 0 for rows without a trained token.
@@ -177,16 +167,16 @@ def row_weights(
     assert counts_R.ndim == 1, f"expected counts [R], got shape {tuple(counts_R.shape)}"
     counts_R = counts_R.to(torch.float64)
     filled_R = counts_R > 0
-    rows = float(len(counts_R)) if count_empty else float(filled_R.sum())
+    rows = float(filled_R.sum())
     if not filled_R.any():
         return torch.zeros_like(counts_R)
     match mode:
         case "token-mean":
-            weight_R = torch.full_like(counts_R, 1.0 / (float(counts_R.sum()) + eps))
+            weight_R = torch.full_like(counts_R, 1.0 / float(counts_R.sum()))
         case "seq-mean-token-sum":
             weight_R = torch.full_like(counts_R, 1.0 / rows)
         case "seq-mean-token-mean":
-            weight_R = 1.0 / (rows * (counts_R.clamp(min=1.0) + eps))
+            weight_R = 1.0 / (rows * counts_R.clamp(min=1.0))
         case "seq-mean-token-sum-norm":
             if horizon is None or horizon < 1:
                 raise ValueError("seq-mean-token-sum-norm needs a positive horizon; set it to the longest row's length")
@@ -194,70 +184,6 @@ def row_weights(
         case _:
             raise ValueError(f"unknown aggregation {mode!r}; use one of {', '.join(get_args(AggregationMode))}")
     return torch.where(filled_R, weight_R, 0.0)
-
-
-def aggregate_flat(
-    loss_N: Tensor,
-    row_N: Tensor,
-    rows: int,
-    mode: AggregationMode,
-    *,
-    horizon: int | None = None,
-    count_empty: bool = False,
-    eps: float = 0.0,
-) -> Tensor:
-    """Reduce token losses of packed rows to a scalar.
-
-    Args:
-        loss_N: float [N].
-        row_N: int64 [N], values in [0, rows).
-        rows: Number of rows, empty ones included.
-        mode: See `row_weights`, as for the rest.
-        horizon: For `seq-mean-token-sum-norm`.
-        count_empty: Rows without a token count in row averages.
-        eps: Added to token counts.
-    """
-    _check_vector(loss_N)
-    assert row_N.shape == loss_N.shape, f"row_N {tuple(row_N.shape)} does not match loss_N {tuple(loss_N.shape)}"
-    counts_R = torch.bincount(row_N, minlength=rows)
-    assert len(counts_R) == rows, f"row_N has values beyond the {rows} rows"
-    weight_R = row_weights(counts_R, mode, horizon=horizon, count_empty=count_empty, eps=eps)
-    return (loss_N * weight_R.to(loss_N.dtype)[row_N]).sum()
-
-
-def aggregate(
-    loss_BT: Tensor,
-    mask_BT: Tensor,
-    mode: AggregationMode,
-    *,
-    horizon: int | None = None,
-    count_empty: bool = False,
-    eps: float = 0.0,
-) -> Tensor:
-    """Reduce token losses of padded rows to a scalar.
-
-    Args:
-        loss_BT: float [B, T]; values outside the mask are ignored, even when not finite.
-        mask_BT: bool or 0/1, [B, T].
-        mode: See `row_weights`, as for the rest.
-        horizon: For `seq-mean-token-sum-norm`; T when not given.
-        count_empty: Rows without a token count in row averages.
-        eps: Added to token counts.
-    """
-    loss_N, row_N = flatten(loss_BT, mask_BT)
-    rows, width = loss_BT.shape
-    return aggregate_flat(
-        loss_N, row_N, rows, mode, horizon=width if horizon is None else horizon, count_empty=count_empty, eps=eps
-    )
-
-
-def flatten(values_BT: Tensor, mask_BT: Tensor) -> tuple[Tensor, Tensor]:
-    """The masked-in entries of a padded matrix, [N], and the row of each, int64 [N]."""
-    assert values_BT.ndim == 2, f"expected a matrix [B, T], got shape {tuple(values_BT.shape)}"
-    assert mask_BT.shape == values_BT.shape, f"mask {tuple(mask_BT.shape)} does not fit {tuple(values_BT.shape)}"
-    assert values_BT.is_floating_point(), f"expected a floating dtype, got {values_BT.dtype}"
-    row_N, column_N = mask_BT.bool().nonzero(as_tuple=True)
-    return values_BT[row_N, column_N], row_N
 
 
 def _row_mean(values_N: Tensor, row_N: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from difflib import SequenceMatcher
 import numpy as np
 from numpy.typing import ArrayLike
 
-from himac.algos.advantages import Float64Array, group_relative, outcome_advantages
+from himac.algos.advantages import Float64Array, group_relative, relative_by_group
 from himac.config import StatisticsKind, StdKind
 from himac.rollout.rows import returns
 from himac.types import Episode, Group
@@ -89,7 +89,7 @@ def joint_advantages(
         anchor_group_B: See `anchor_groups`.
         weight: omega.
     """
-    step_B = outcome_advantages(returns_B, anchor_group_B, std=std, eps=eps)
+    step_B = relative_by_group(returns_B, anchor_group_B, std, eps)
     return np.add(np.asarray(episode_B, dtype=np.float64), weight * step_B)
 
 
@@ -133,7 +133,7 @@ def turn_advantages(
     episodes, rets = group.episodes, returns(group.episodes)
     owner_B = [n for n, episode in enumerate(episodes) for _ in episode.turns]
     if statistics == "rows":
-        episode_B = outcome_advantages([rets[n] for n in owner_B], [0] * len(owner_B), std=std)
+        episode_B = group_relative([rets[n] for n in owner_B], std)
     else:
         episode_B = group_relative(rets, std)[owner_B]
     if weight:

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -24,6 +25,12 @@ Overrides = dict[str, Any]
 _KIND = "kind"
 _OWN = {"train.env_steps": "env_steps", "train.iterations": "iterations", "threads": "threads"}
 """Configuration keys that are the same in every cell, and the matrix's own keys for them."""
+_SHAPES = {
+    "hierarchical": ("planner.sees_observation", "executor.sees_task", "executor.repeat_subgoal", "executor.sub_done"),
+    "flat": ("flat.repeat_task", "flat.thoughts"),
+    "hiper": ("hiper.repeat_task", "hiper.restate"),
+}
+"""Keys below `agent` that change what an agent's demonstrations look like."""
 
 
 class Matrix(BaseModel):
@@ -176,7 +183,10 @@ def _resolve(matrix: Matrix, base: Path, task: str, method: str) -> Config:
     except ConfigError as error:
         raise ConfigError(f"method '{method}' on task '{task}': {error}") from error
     if matrix.kind(method) == "train" and config.train.eval_every == 0:
-        raise ConfigError(f"method '{method}' on task '{task}' is never evaluated; set train.eval_every above 0")
+        raise ConfigError(
+            f"method '{method}' on task '{task}' is evaluated at its end only, which gives no success at the common "
+            "budget; set train.eval_every above 0"
+        )
     return config
 
 
@@ -184,11 +194,22 @@ def _warm_start(matrix: Matrix, base: Path, task: str, configs: dict[tuple[str, 
     """Shared and task overrides only, with the formats of all methods that train from it."""
     chosen = (matrix.overrides, matrix.tasks[task])
     formats: Overrides = {}
+    trained = {m: config for (t, m), config in configs.items() if t == task and matrix.kind(m) == "train"}
+    trained = {method: config for method, config in trained.items() if _starts_warm(config)}
     if not any("warmstart.formats" in one or "formats" in (one.get("warmstart") or {}) for one in chosen):
-        trained = [config for (t, m), config in configs.items() if t == task and matrix.kind(m) == "train"]
-        agents = list(dict.fromkeys(config.agent.name for config in trained if _starts_warm(config)))
+        agents = list(dict.fromkeys(config.agent.name for config in trained.values()))
         formats = {"warmstart.formats": agents} if agents else {}
-    return load_config(base, [*_lines({"threads": matrix.threads}, *chosen, formats)])
+    shared = load_config(base, [*_lines({"threads": matrix.threads}, *chosen, formats)])
+    for method, config in trained.items():
+        for key in _SHAPES[config.agent.name]:
+            own, common = (attrgetter(key)(one.agent) for one in (config, shared))
+            # The ablation without <sub_done> is one of execution: the model knows the marker and it is not offered.
+            if own != common and not (key == "executor.sub_done" and not own):
+                raise ConfigError(
+                    f"method '{method}' on task '{task}' sets agent.{key} to {own}, but its shared warm start is "
+                    f"demonstrated with {common}; set it in `overrides`, or give the method a matrix of its own"
+                )
+    return shared
 
 
 def _starts_warm(config: Config) -> bool:

@@ -18,7 +18,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -28,20 +28,19 @@ import yaml
 from himac.bench.matrix import Cell, Matrix
 from himac.bench.scheduler import Job, Outcome, run_jobs
 from himac.config import Config, difference, dump_config, load_config
-from himac.errors import CheckpointError, ConfigError, DataError
-from himac.report.results import number, read_jsonl
+from himac.errors import CheckpointError, ConfigError, DataError, EndpointError
+from himac.report.results import number, read_json, read_jsonl
 from himac.train.atomic import WriteGuard, write_text
+from himac.train.continuing import BUDGET, MACHINE, check_budget
 from himac.train.metrics_log import MetricsLog
+from himac.types import StopReason
 
 COMMAND = (sys.executable, "-m", "himac")
 MATRIX, BASE, CELLS = "matrix.yaml", "base.yaml", "cells.jsonl"
 
 _EVALUATION = "evaluation.json"
 """What `himac eval` leaves beside results that it can continue."""
-_FREE = ("threads", "train.rollout_workers")
-"""Keys that change nothing about a result."""
-_EXTENDING = ("train.env_steps", "train.iterations")
-"""Keys with which `himac train --resume` continues a run."""
+_SUMMARY = "summary.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,16 +62,19 @@ class Bench:
         """Cells without a successful record under their present configuration.
 
         Raises:
-            ConfigError: a cell or a warm start in the folder was made with another configuration.
+            ConfigError: a cell or a warm start in the folder was made with another configuration, or a cell whose
+                learning rate falls is to train on.
         """
         for task, config in self.warm.items():
             if (self._model(task) / "init").exists():
-                _check(self._model(task) / "config.yaml", config, ())
+                _check(self._model(task) / "config.yaml", config, MACHINE)
         for cell in self.cells:
-            if any((self.folder(cell) / name).exists() for name in ("config.yaml", "summary.json")):
-                _check(self._config(cell), cell.config, _EXTENDING)
+            if any((self.folder(cell) / name).exists() for name in ("config.yaml", _SUMMARY)):
+                saved = _check(self._config(cell), cell.config, (*MACHINE, *BUDGET))
+                if cell.kind == "train":
+                    check_budget(saved, cell.config)
         records = last_records(self.output)
-        return [cell for cell in self.cells if not _is_done(records.get(cell.name), cell)]
+        return [cell for cell in self.cells if not _is_done(records.get(cell.name), cell) or self._fault(cell)]
 
     def run(
         self,
@@ -84,20 +86,26 @@ class Bench:
         Args:
             on_tick: Called several times a second with the done fraction of each running cell.
         """
-        pending = self.pending()
-        cells = {cell.name: cell for cell in pending}
-        with WriteGuard(f"benchmark folder {self.output}"), _locked(self.output) as lock:
-            log = MetricsLog(self.output / CELLS)
-            jobs = [*self._warm_jobs(pending), *map(self._job, pending)]
+        done = list[Outcome]()
+        with _locked(self.output) as lock:
+            pending = self.pending()  # now that nobody else can finish or begin a cell
+            cells = {cell.name: cell for cell in pending}
+            with _guard(self.output):
+                log = MetricsLog(self.output / CELLS)
+                jobs = [*self._warm_jobs(pending), *map(self._job, pending)]
 
             def end(outcome: Outcome) -> None:
                 cell = cells.get(outcome.job.name)
                 if cell is not None:
-                    log.append(_record(cell, outcome))
+                    if outcome.ok and (fault := self._fault(cell)):
+                        outcome = replace(outcome, code=EndpointError.exit_code, error=fault)
+                    with _guard(self.output):
+                        log.append(_record(cell, outcome))
+                done.append(outcome)
                 on_end(outcome)
 
             workers = max((cell.config.train.rollout_workers for cell in pending), default=1)
-            return run_jobs(
+            run_jobs(
                 jobs,
                 self.matrix.slots(workers),
                 env=_environment(self.matrix.threads),
@@ -105,6 +113,19 @@ class Bench:
                 on_end=end,
                 on_tick=lambda names: on_tick({name: self._fraction(cells[name]) for name in names if name in cells}),
             )
+        return done
+
+    def _fault(self, cell: Cell) -> str:
+        """Why a cell that ended well is not over: some episodes of an evaluation got no answer."""
+        if cell.kind == "train":
+            return ""
+        try:
+            share = number(read_json(self.folder(cell) / _SUMMARY), f"stop/{StopReason.ENGINE_ERROR}")
+        except DataError as error:
+            return str(error)
+        if not share:
+            return ""
+        return f"{share:.1%} of the episodes got no answer from the endpoint; run the same command again for those"
 
     def _warm_jobs(self, pending: Sequence[Cell]) -> Iterator[Job]:
         for task in dict.fromkeys(cell.task for cell in pending if self._needs_model(cell)):
@@ -163,7 +184,7 @@ class Bench:
 
 def describe(matrix: Matrix, source: Path, output: Path) -> None:
     """Keep the matrix and its base configuration in the output folder."""
-    with WriteGuard(f"benchmark folder {output}"):
+    with _guard(output):
         output.mkdir(parents=True, exist_ok=True)
         base = (source.parent / matrix.base).read_text(encoding="utf-8")
         tree = matrix.model_dump(mode="json", exclude_defaults=True) | {"base": BASE}
@@ -184,13 +205,16 @@ def _env_steps(path: Path, changed: int, size: int) -> float:
     return (number(records[-1], "env_steps") if records else None) or 0.0
 
 
-def _check(saved: Path, config: Config, extending: Sequence[str]) -> None:
-    changed = difference(load_config(saved), config, (*_FREE, *extending))
+def _check(saved: Path, config: Config, free: Sequence[str]) -> Config:
+    """The saved configuration, which may differ in the keys of `free` only."""
+    former = load_config(saved)
+    changed = difference(former, config, free)
     if changed:
         raise ConfigError(
             f"what is beside {saved} was made with another configuration: {'; '.join(changed)}; "
             "use another --output or remove it"
         )
+    return former
 
 
 def _record(cell: Cell, outcome: Outcome) -> dict[str, Any]:
@@ -222,6 +246,10 @@ def _save(config: Config, path: Path) -> None:
     write_text(path, dump_config(config).rstrip("\n"))
 
 
+def _guard(output: Path) -> WriteGuard:
+    return WriteGuard(f"benchmark folder {output}")
+
+
 def _warm_name(task: str) -> str:
     return f"{task}/warm-start"
 
@@ -234,7 +262,8 @@ def _environment(threads: int) -> dict[str, str]:
 @contextmanager
 def _locked(output: Path) -> Iterator[int]:
     """A descriptor of the folder's lock, which its processes inherit: they hold it even when this one is killed."""
-    descriptor = os.open(output / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
+    with _guard(output):
+        descriptor = os.open(output / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -59,11 +59,17 @@ class _Running:
     step: int = 0
     process: subprocess.Popen[bytes] = field(init=False)
 
-    def __post_init__(self) -> None:
-        self.job.log.parent.mkdir(parents=True, exist_ok=True)
-        self._launch()
+    def launch(self) -> Outcome | None:
+        """Start the next command; the outcome of the job when that is not possible."""
+        try:
+            self._launch()
+        except OSError as error:
+            command = self.job.commands[self.step][0]
+            return Outcome(self.job, None, time.monotonic() - self.started, f"cannot start {command}: {error}")
+        return None
 
     def _launch(self) -> None:
+        self.job.log.parent.mkdir(parents=True, exist_ok=True)
         with self.job.log.open("ab") as log:
             # A session of its own: Ctrl-C reaches the scheduler only, which then ends its processes in order.
             self.process = subprocess.Popen(
@@ -82,8 +88,7 @@ class _Running:
             return None
         if code == 0 and self.step + 1 < len(self.job.commands):
             self.step += 1
-            self._launch()
-            return None
+            return self.launch()
         return Outcome(self.job, code, time.monotonic() - self.started, _failure(code, self.job.log) if code else "")
 
     def signal(self, number: int) -> None:
@@ -128,7 +133,12 @@ def run_jobs(
                     end(Outcome(job, None, 0.0, f"{before.job.name} failed: {before.error}"))
                 elif len(running) < slots and (job.needs is None or before is not None):
                     waiting.remove(job)
-                    running.append(_Running(job, env, inherit))
+                    one = _Running(job, env, inherit)
+                    unstarted = one.launch()
+                    if unstarted is None:
+                        running.append(one)
+                    else:
+                        end(unstarted)
             for one in tuple(running):
                 outcome = one.poll()
                 if outcome is not None:

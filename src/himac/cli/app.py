@@ -172,6 +172,19 @@ def bench(
         bench_command(matrix, output, _split(only), _split(seeds), jobs)
 
 
+@app.command()
+def data(
+    benchmark: Annotated[str | None, typer.Argument(help="alfworld, sokoban or webshop. Default: all.")] = None,
+    path: Annotated[
+        Path | None, typer.Option("--path", help="Its folder. Default: $ALFWORLD_DATA, $BOXOBAN_DATA or $WEBSHOP_DATA.")
+    ] = None,
+) -> None:
+    """Check which official data is there and complete; nothing is downloaded."""
+    from himac.cli.data import data_command
+
+    data_command(benchmark, path)
+
+
 def _split(values: list[str] | None) -> list[str]:
     """Options may be repeated and hold several values: --only a,b --only c."""
     return [part.strip() for value in values or [] for part in value.split(",") if part.strip()]

@@ -18,14 +18,9 @@ from himac.envs.base import Benchmark
 from himac.errors import CheckpointError
 from himac.rollout.runtime import build_benchmark, build_runtime
 from himac.train.atomic import WriteGuard, write_text
+from himac.train.continuing import BUDGET, MACHINE, check_budget
 
-RESUMABLE_CHANGES = (
-    "train.iterations",
-    "train.env_steps",
-    "train.keep_checkpoints",
-    "train.rollout_workers",
-    "threads",
-)
+RESUMABLE_CHANGES = (*BUDGET, *MACHINE, "train.keep_checkpoints")
 _DESCRIPTION = ("config.yaml", "environment.json")
 
 
@@ -53,11 +48,13 @@ def _prepare(config: Config, run_dir: Path, resume: bool) -> None:
     if resume:
         if not saved.is_file():
             raise CheckpointError(f"{run_dir} holds no run to resume (no config.yaml); start it without --resume")
-        changed = difference(load_config(saved), config, RESUMABLE_CHANGES)
+        former = load_config(saved)
+        changed = difference(former, config, RESUMABLE_CHANGES)
         if changed:
             raise CheckpointError(
                 f"{run_dir} was started with another configuration: {'; '.join(changed)}; use a new --run-dir"
             )
+        check_budget(former, config)
     elif run_dir.exists() and not _unstarted(run_dir):
         raise CheckpointError(f"{run_dir} is not empty; continue it with --resume or choose another --run-dir")
     with WriteGuard(f"run directory {run_dir}"):

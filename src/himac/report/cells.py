@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from himac.errors import DataError
-from himac.report.results import Record, number, read_jsonl
-from himac.report.statistics import CurvePoint, Outcomes
+from himac.report.results import Record, number, read_json, read_jsonl
+from himac.report.statistics import CurvePoint, Outcomes, success_at
 from himac.report.summary import seconds_split
 
 _KIND = "success/"
@@ -52,6 +51,11 @@ class CellResult:
     outcomes: Outcomes
 
     @property
+    def success_at_budget(self) -> float:
+        """Success when the budget was spent, between the two evaluations around it: training ends some way beyond."""
+        return self.success_after if self.budget is None else success_at(self.curve, [self.budget])[0]
+
+    @property
     def overshoot(self) -> float | None:
         """Environment steps beyond the budget, as a fraction of it; negative when training ended before."""
         return None if self.budget is None else self.env_steps / self.budget - 1
@@ -60,7 +64,8 @@ class CellResult:
         """Everything but the outcomes, which stay in the cell's `results.jsonl`."""
         fields = asdict(self)
         del fields["outcomes"]
-        return fields | {"tasks": len(self.outcomes), "overshoot": self.overshoot}
+        derived = {"success_at_budget": self.success_at_budget, "overshoot": self.overshoot}
+        return fields | {"tasks": len(self.outcomes)} | derived
 
 
 def read_training(run_dir: Path, task: str, method: str, seed: int, budget: int | None) -> CellResult:
@@ -100,11 +105,7 @@ def read_evaluation(folder: Path, task: str, method: str, seed: int, seconds: fl
     Raises:
         DataError: the summary is missing or broken.
     """
-    path = folder / "summary.json"
-    try:
-        summary = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"cannot read {path} ({error}); run that cell again.") from error
+    summary = read_json(folder / "summary.json")
     return CellResult(
         task=task,
         method=method,

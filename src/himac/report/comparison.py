@@ -20,20 +20,26 @@ TOLERANCE = 0.1
 """Share of the budget by which environment steps may differ before a comparison is called unequal."""
 
 NOTHING = "–"
+_AT_BUDGET = "at budget"
 _SECONDS = ("generation", "environment", "update", "rest", "evaluation")
 
 
 def success_table(cells: Cells) -> str:
-    """Table 1 for the cells of one task: success by type and in all, score where there is one, over seeds."""
+    """Table 1 for the cells of one task: success at the budget, then that of the last evaluation by type and in all.
+
+    With the score where there is one, over seeds.
+    """
     kinds = sorted({kind for cell in cells for kind in cell.by_kind}, key=_kind_order)
     scored = any(cell.score is not None for cell in cells)
-    header = ["method", *(KINDS.get(kind, kind) for kind in kinds), "All", *(["Score"] if scored else []), "seeds"]
+    names = (KINDS.get(kind, kind) for kind in kinds)
+    header = ["method", _AT_BUDGET, *names, "All", *(["Score"] if scored else []), "seeds"]
     rows = []
     for method in _methods(cells):
         own = _of(cells, method)
         rows.append(
             [
                 method,
+                percent_spread(_at_budget(own)),
                 *(percent_spread(spread([c.by_kind[kind] for c in own if kind in c.by_kind])) for kind in kinds),
                 percent_spread(_success(own)),
                 *([plain_spread(_score(own))] if scored else []),
@@ -84,18 +90,25 @@ def target_table(cells: Cells, targets: Mapping[str, float]) -> str:
 
 
 def difference_table(cells: Cells, reference: str) -> str:
-    """Success of every method minus the reference's, in points, with the interval of `paired_bootstrap`."""
+    """Success of every method minus the reference's, in points: at the budget, and of the last evaluations.
+
+    The interval, of `paired_bootstrap`, is for the last evaluations, whose outcomes are known task by task.
+    """
     rows = []
     for task in _tasks(cells):
         here = [cell for cell in cells if cell.task == task]
         for method in _methods(here):
             if method != reference:
-                interval = difference(_of(here, method), _of(here, reference))
+                own, other = _of(here, method), _of(here, reference)
+                interval = difference(own, other)
                 if interval is not None:
+                    before = {cell.seed: cell.success_at_budget for cell in other}
+                    gaps = [cell.success_at_budget - before[cell.seed] for cell in own if cell.seed in before]
+                    at_budget = f"{100 * statistics.fmean(gaps):+.1f}"
                     low, high = 100 * interval.low, 100 * interval.high
                     mean = f"{100 * interval.mean:+.1f}"
-                    rows.append([task, method, mean, f"[{low:+.1f}, {high:+.1f}]", str(interval.pairs)])
-    header = ("task", "method", f"success minus {reference}, points", "95 % interval", "pairs")
+                    rows.append([task, method, at_budget, mean, f"[{low:+.1f}, {high:+.1f}]", str(interval.pairs)])
+    header = ("task", "method", f"minus {reference}, points, {_AT_BUDGET}", "at the end", "95 % interval", "pairs")
     return markdown_table(header, rows) if rows else ""
 
 
@@ -160,14 +173,22 @@ def comparison_page(
     """All tables as one page; those without anything to show are left out."""
     seeds = sorted({cell.seed for cell in cells})
     notes = f"Seeds: {', '.join(map(str, seeds))}. Mean ± sample standard deviation over seeds; success in percent."
+    budget = (
+        f"*{_AT_BUDGET}*: success when the budget of environment steps was spent, on the line between the two "
+        "evaluations around it, since each method ends with another part of an iteration beyond its budget. All other "
+        "numbers are of the last evaluation."
+    )
     interval = (
-        "Pairs are equal seeds and equal tasks. The interval is a percentile bootstrap that draws seeds, then tasks "
-        "within each drawn seed. With few seeds it says little about other seeds."
+        "Pairs are equal seeds and equal tasks of the last evaluations. The interval is a percentile bootstrap that "
+        "draws seeds and, once for all of them, tasks. With few seeds it says little about other seeds."
     )
     warnings = unequal_budgets(cells)
     sections = [
         ("Success", ""),
-        *((f"### {task}", success_table([c for c in cells if c.task == task])) for task in _tasks(cells)),
+        *(
+            (f"### {task}", _note(success_table([c for c in cells if c.task == task]), budget))
+            for task in _tasks(cells)
+        ),
         ("Success and score", score_table(cells)),
         ("Before and after training", change_table(cells)),
         *([("Differences", _note(difference_table(cells, reference), interval))] if reference else []),
@@ -200,16 +221,17 @@ def plain_spread(value: Spread | None, digits: int = 2) -> str:
 
 
 def _by_task(cells: Cells, rows: Iterable[tuple[str, str]], tasks: Sequence[str], corner: str) -> str:
-    """One row a (label, method); for each task success, and score where the task has one."""
+    """One row a (label, method); for each task success at the budget and at the end, and score where it has one."""
     scored = {task for task in tasks if any(c.score is not None for c in cells if c.task == task)}
     header, lines = [corner], []
     for task in tasks:
-        header += [f"{task} Succ.", f"{task} Score"] if task in scored else [f"{task} Succ."]
+        header += [f"{task} {_AT_BUDGET}", f"{task} Succ.", *([f"{task} Score"] if task in scored else [])]
     for label, method in rows:
         line = [label]
         for task in tasks:
             own = [cell for cell in cells if (cell.task, cell.method) == (task, method)]
-            line += [percent_spread(_success(own)), *([plain_spread(_score(own))] if task in scored else [])]
+            successes = (percent_spread(one) for one in (_at_budget(own), _success(own)))
+            line += [*successes, *([plain_spread(_score(own))] if task in scored else [])]
         lines.append(line)
     return markdown_table(header, lines)
 
@@ -224,6 +246,10 @@ def _kind_order(kind: str) -> tuple[int, str]:
 
 def _success(cells: Cells) -> Spread | None:
     return spread([cell.success_after for cell in cells])
+
+
+def _at_budget(cells: Cells) -> Spread | None:
+    return spread([cell.success_at_budget for cell in cells])
 
 
 def _score(cells: Cells) -> Spread | None:

@@ -37,6 +37,21 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
     return records
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """The one record of a file such as `summary.json`.
+
+    Raises:
+        DataError: the file is missing or holds no JSON object.
+    """
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"cannot read {path} ({error}); run that cell again.") from error
+    if not isinstance(record, dict):
+        raise DataError(f"{path} holds no JSON object; run that cell again.")
+    return record
+
+
 def number(record: Record, key: str) -> float | None:
     """A value as a float, `None` where it is absent or no number."""
     value = record.get(key)

@@ -1,4 +1,8 @@
-"""Numbers over seeds and tasks: mean and spread, paired bootstrap intervals, steps to a target."""
+# ruff: noqa: N806
+"""Numbers over seeds and tasks: mean and spread, paired bootstrap intervals, steps to a target.
+
+Shape suffixes: S seeds, T tasks, R resamples.
+"""
 
 from __future__ import annotations
 
@@ -59,15 +63,16 @@ def paired_differences(
     """Success minus that of the reference on the same seed and task, one tuple a seed that both have.
 
     Raises:
-        DataError: one seed was evaluated on two different sets of tasks.
+        DataError: the runs were not all evaluated on the same tasks.
     """
     seeds = sorted(outcomes.keys() & reference.keys())
-    for seed in seeds:
-        unpaired = outcomes[seed].keys() ^ reference[seed].keys()
+    runs = [run for seed in seeds for run in (outcomes[seed], reference[seed])]
+    for run in runs[1:]:
+        unpaired = run.keys() ^ runs[0].keys()
         if unpaired:
             raise DataError(
-                f"two runs of seed {seed} were evaluated on different tasks ({min(unpaired)} is in one of them only); "
-                "evaluate both on the same split."
+                f"the runs of seeds {', '.join(map(str, seeds))} were evaluated on different tasks ({min(unpaired)} is "
+                "not in all of them); evaluate all on the same split and with the same train.eval_tasks."
             )
     return tuple(
         tuple(outcomes[seed][task] - reference[seed][task] for task in sorted(outcomes[seed])) for seed in seeds
@@ -77,34 +82,41 @@ def paired_differences(
 def paired_bootstrap(
     differences: Sequence[Sequence[float]], *, confidence: float = 0.95, resamples: int = 4000, seed: int = 0
 ) -> Interval | None:
-    """Percentile interval of the mean difference; seeds are drawn with replacement, then tasks within each drawn seed.
+    """Percentile interval of the mean difference; every resample draws seeds and, once for all of them, tasks.
+
+    All seeds meet the same tasks, so what is special about the drawn tasks does not average out over seeds.
 
     Args:
-        differences: One sequence a seed, one value a task. The mean weighs every seed equally.
+        differences: One sequence a seed, one value a task; the tasks are the same in all.
         seed: Of the resampling; equal input gives equal output.
 
     Returns:
         Nothing when there is no pair.
     """
-    groups = [np.asarray(group, np.float64) for group in differences if len(group)]
-    if not groups:
+    table_ST = np.array(differences, dtype=np.float64)
+    if not table_ST.size:
         return None
     rng = np.random.default_rng(seed)
-    drawn = rng.integers(len(groups), size=(resamples, len(groups)))
-    means = np.empty(drawn.shape)
-    for number, group in enumerate(groups):
-        places = drawn == number
-        tasks = rng.integers(len(group), size=(int(places.sum()), len(group)))
-        means[places] = group[tasks].mean(axis=1)
+    seeds, tasks = table_ST.shape
+    drawn_RS = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=resamples)
+    drawn_RT = rng.multinomial(tasks, np.full(tasks, 1 / tasks), size=resamples)
+    means_R = ((drawn_RS @ table_ST) * drawn_RT).sum(axis=1) / table_ST.size
     tail = (1 - confidence) / 2
-    low, high = np.quantile(means.mean(axis=1), (tail, 1 - tail))
-    mean = float(np.mean([group.mean() for group in groups]))
-    return Interval(mean, float(low), float(high), sum(len(group) for group in groups))
+    low, high = np.quantile(means_R, (tail, 1 - tail))
+    return Interval(float(table_ST.mean()), float(low), float(high), table_ST.size)
 
 
 def first_reaching(curve: Sequence[CurvePoint], target: float) -> CurvePoint | None:
     """The first evaluation whose success is at least `target`."""
     return next((point for point in curve if point.success >= target), None)
+
+
+def success_at(curve: Sequence[CurvePoint], env_steps: Sequence[float]) -> list[float]:
+    """Success after these numbers of environment steps: linear between evaluations, level before and after all of them.
+
+    Where several evaluations were made after the same number of steps, the last of them counts.
+    """
+    return np.interp(env_steps, [p.env_steps for p in curve], [p.success for p in curve]).tolist()
 
 
 def mean_curve(curves: Sequence[Sequence[CurvePoint]]) -> tuple[list[float], list[float], list[float]]:
@@ -116,6 +128,6 @@ def mean_curve(curves: Sequence[Sequence[CurvePoint]]) -> tuple[list[float], lis
     end = min(curve[-1].env_steps for curve in curves)
     start = max(curve[0].env_steps for curve in curves)
     grid = sorted({start, end, *(p.env_steps for curve in curves for p in curve if start <= p.env_steps <= end)})
-    values = np.array([np.interp(grid, [p.env_steps for p in c], [p.success for p in c]) for c in curves])
+    values = np.array([success_at(curve, grid) for curve in curves])
     deviations = values.std(axis=0, ddof=1) if len(curves) > 1 else np.zeros(len(grid))
     return [float(step) for step in grid], values.mean(axis=0).tolist(), deviations.tolist()

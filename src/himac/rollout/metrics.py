@@ -6,9 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from himac.rollout.returns import all_equal
 from himac.types import Group
-
-_EQUAL_RTOL = 1e-9  # that of `algos.advantages`
 
 
 def group_metrics(groups: Sequence[Group]) -> dict[str, float]:
@@ -22,7 +21,7 @@ def group_metrics(groups: Sequence[Group]) -> dict[str, float]:
         return {}
     spreads = [float(np.std([e.ret for e in group.episodes])) for group in groups]
     metrics = {
-        "degenerate_fraction": float(np.mean([_all_equal([e.ret for e in group.episodes]) for group in groups])),
+        "degenerate_fraction": float(np.mean([all_equal([e.ret for e in group.episodes]) for group in groups])),
         "return_spread": float(np.mean(spreads)),
     }
     planned = [g for g in groups if len({id(e.plan) for e in g.episodes}) > 1]
@@ -32,8 +31,3 @@ def group_metrics(groups: Sequence[Group]) -> dict[str, float]:
         ]
         metrics["distinct_blueprints"] = float(np.mean(shares))
     return metrics
-
-
-def _all_equal(returns: Sequence[float]) -> bool:
-    """Equal up to rounding, as advantages see it; the standard deviation of equal numbers need not be 0."""
-    return float(np.ptp(returns)) <= _EQUAL_RTOL * float(np.abs(returns).max())

@@ -50,6 +50,8 @@ class ParallelCollector:
     ) -> None:
         self._local = Collector(engine, pool, max_live)
         self._workers = [start() for _ in range(workers - 1)]
+        self._taking = threading.Lock()
+        self._broken = False
 
     @property
     def usage(self) -> Usage:
@@ -59,18 +61,26 @@ class ParallelCollector:
     def run(self, programs: Sequence[Commands], on_result: Callable[[Any], None] | None = None) -> list[Any]:
         """Results of the programs in their order.
 
+        Calls of `on_result` come one at a time, though not all from this thread.
+
         Raises:
-            TrainingError: A worker failed or is gone.
+            TrainingError: A worker failed or is gone, now or in a former call: its other results could come in late.
         """
         import torch
 
+        if self._broken:
+            raise TrainingError("the rollout failed before and its workers are of no use; continue with --resume")
         shares = _split(programs, len(self._workers) + 1)
         results: list[Any] = [None] * len(programs)
 
+        def told(result: Any) -> None:
+            if on_result is not None:
+                with self._taking:
+                    on_result(result)
+
         def take(place: int, result: Any) -> None:
             results[place] = result
-            if on_result is not None:
-                on_result(result)
+            told(result)
 
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
@@ -80,13 +90,16 @@ class ParallelCollector:
                 for worker, places in zip(self._workers, shares[1:], strict=True)
                 if places
             ]
-            own = self._local.run([programs[place] for place in shares[0]], on_result)
+            own = self._local.run([programs[place] for place in shares[0]], told)
             for place, result in zip(shares[0], own, strict=True):
                 results[place] = result
             for finish in busy:
                 spent = finish()
                 self.usage.env_steps += spent.env_steps
                 self.usage.generated_tokens += spent.generated_tokens
+        except BaseException:
+            self._broken = True
+            raise
         finally:
             torch.set_num_threads(threads)
         return results

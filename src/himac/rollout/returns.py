@@ -1,8 +1,15 @@
-"""Undiscounted returns with the failure floor."""
+# ruff: noqa: N803, N806
+"""Undiscounted returns with the failure floor, and when a group of them teaches nothing."""
 
 from __future__ import annotations
 
+import numpy as np
+from numpy.typing import ArrayLike
+
 from himac.types import StopReason
+
+# Sums of the same rewards in another order differ by rounding; such returns count as equal.
+_EQUAL_RTOL = 1e-9
 
 
 def episode_return(
@@ -22,3 +29,9 @@ def episode_return(
     if stop is StopReason.SUCCESS:
         return reward_sum
     return reward_sum + failure_penalty + max(step_limit - steps, 0) * worst_step
+
+
+def all_equal(returns_G: ArrayLike) -> bool:
+    """Whether the returns of a group, [G], are equal up to rounding, so that comparing them teaches nothing."""
+    returns_G = np.asarray(returns_G, dtype=np.float64)
+    return len(returns_G) < 2 or bool(np.ptp(returns_G) <= _EQUAL_RTOL * np.abs(returns_G).max())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,11 +45,12 @@ class Runtime:
 
     def close(self) -> None:
         """Stop worker processes and requests."""
-        if isinstance(self.engine, OpenAIEngine):
-            self.engine.close()
-        if isinstance(self.collector, ParallelCollector):
-            self.collector.close()
-        self.pool.close()
+        with ExitStack() as stack:  # each of them, whatever the others do
+            stack.callback(self.pool.close)
+            if isinstance(self.collector, ParallelCollector):
+                stack.callback(self.collector.close)
+            if isinstance(self.engine, OpenAIEngine):
+                stack.callback(self.engine.close)
 
     def __enter__(self) -> Runtime:
         return self

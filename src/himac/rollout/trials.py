@@ -94,8 +94,8 @@ class _Meter:
 
     def _asked(self, requests: Sequence[Generate], answers: Sequence[Completion]) -> None:
         for request, answer in zip(requests, answers, strict=True):
-            tokens = answer.billed or (len(request.prompt_ids), len(answer.token_ids))
-            self.spent += Spent(1, *tokens) if answer.error is None else Spent()
+            if answer.billed is not None or answer.token_ids:  # else it was never sent, refused or given up
+                self.spent += Spent(1, *(answer.billed or (len(request.prompt_ids), len(answer.token_ids))))
         error = next((answer.error for answer in answers if answer.error is not None), None)
         if error is not None:
             raise _GaveUpError(error)

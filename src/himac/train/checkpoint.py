@@ -2,7 +2,6 @@
 
 run_dir/
   metrics.jsonl
-  reference/                 frozen weights of the KL penalty, written once
   checkpoints/
     latest                   name of the newest checkpoint
     <name>/                  a Hugging Face model directory with its tokenizer, plus
@@ -71,7 +70,6 @@ def save_checkpoint(
     tokenizer: Any,
     state: dict[str, Any],
     keep: int = 2,
-    reference: Any | None = None,
     tensors: Mapping[str, Mapping[str, Tensor]] | None = None,
 ) -> Path:
     """Write `checkpoints/<step_name>` and make it the latest.
@@ -87,7 +85,6 @@ def save_checkpoint(
         state: Tensors, arrays, plain Python values and records of this package. The random states of Python, NumPy
             and torch are added.
         keep: Newest checkpoints that stay; older ones are deleted.
-        reference: Frozen model, saved as `run_dir/reference` unless that exists.
         tensors: Further safetensors files by name, for readers of the folder; they are not read again.
 
     Raises:
@@ -97,7 +94,7 @@ def save_checkpoint(
         raise CheckpointError(f"cannot save {step_name!r} keeping {keep}; use a plain folder name and keep at least 1.")
     content = {"state": state, "rng": rng_state()}
     _check_loadable(content)
-    root, run = Path(run_dir) / "checkpoints", Path(run_dir)
+    root = Path(run_dir) / "checkpoints"
     target = root / step_name
 
     def fill(folder: Path) -> None:
@@ -110,9 +107,7 @@ def save_checkpoint(
     with WriteGuard(f"checkpoint {target}"):
         root.mkdir(parents=True, exist_ok=True)
         clean(root)
-        clean(run)
-        if reference is not None and not (run / "reference").exists():
-            publish(run / "reference", lambda folder: _save_weights(folder, reference))
+        clean(Path(run_dir))
         publish(target, fill)
         write_text(root / "latest", step_name)
     _prune(root, step_name, keep)

@@ -64,7 +64,7 @@ class Learner:
         self.optimizer = make_optimizer(
             model, config.optimizer, config.lr, betas=config.betas, weight_decay=config.weight_decay
         )
-        # The critic's gradient is clipped on its own: large errors must not shrink the policy's step.
+        # The heads' gradient is clipped on its own: with `value_detach` no error of theirs shrinks the policy's step.
         self._clipped = [self.optimizer.parameters]
         self.heads: ValueHeads | None = None
         if config.value_heads:

@@ -15,7 +15,7 @@ CreditKind = Literal["uniform", "dgpo"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LearnerConfig:
-    """Settings of the update.
+    """Settings of the update; `train.factory.learner_config` makes them, defaults are those of the configuration.
 
     Attributes:
         total_steps: Optimiser steps of the whole run, for `linear` and `cosine` schedules.
@@ -31,45 +31,46 @@ class LearnerConfig:
         value_heads: Values predicted from the hidden states; 0 for methods without a critic.
         value_coef: Weight of the value loss, a mean of squares.
         value_clip: See `algos.losses.value_loss`; `None` is off.
-        value_detach: No gradient of the value loss reaches the policy.
+        value_detach: No gradient of the value loss reaches the policy. Without it that gradient is clipped together
+            with the policy's, whose step large errors of the critic then shrink.
         value_lr: Learning rate of the heads as a multiple of `lr`.
         value_warmup: Updates at the start in which the heads alone are trained.
         credit: `dgpo` redistributes advantages over tokens, see `train.credit`.
         keep_reference: Keep the frozen reference though no loss needs it (`Learner.reference_logprobs`).
     """
 
-    lr: float = 1e-6
-    betas: tuple[float, float] = (0.9, 0.95)
-    weight_decay: float = 0.0
-    optimizer: OptimizerKind = "adamw"
-    warmup_steps: int = 0
-    schedule: ScheduleKind = "constant"
+    lr: float
+    betas: tuple[float, float]
+    weight_decay: float
+    optimizer: OptimizerKind
+    warmup_steps: int
+    schedule: ScheduleKind
     total_steps: int | None = None
-    max_grad_norm: float | None = 1.0
-    mini_batches: int = 1
-    epochs: int = 1
-    max_tokens_per_microbatch: int = 8192
-    clip_low: float = 0.2
-    clip_high: float = 0.2
-    dual_clip: float | None = None
-    ratio: RatioKind = "token"
-    aggregation: AggregationMode = "token-mean"
-    aggregation_horizon: int | None = None
-    kl_kind: KlKind = "k3"
-    kl_coef: float = 0.01
-    entropy_coef: float = 0.0
-    temperature: float = 1.0
-    precision: Precision = "fp32"
-    seed: int = 0
-    value_heads: int = 0
-    value_coef: float = 0.02
-    value_clip: float | None = None
-    value_detach: bool = False
-    value_lr: float = 10.0
-    value_warmup: int = 0
-    credit: CreditKind = "uniform"
-    credit_temperature: float = 1.0
-    keep_reference: bool = False
+    max_grad_norm: float | None
+    mini_batches: int
+    epochs: int
+    max_tokens_per_microbatch: int
+    clip_low: float
+    clip_high: float
+    dual_clip: float | None
+    ratio: RatioKind
+    aggregation: AggregationMode
+    aggregation_horizon: int | None
+    kl_kind: KlKind
+    kl_coef: float
+    entropy_coef: float
+    temperature: float
+    precision: Precision
+    seed: int
+    value_heads: int
+    value_coef: float
+    value_clip: float | None
+    value_detach: bool
+    value_lr: float
+    value_warmup: int
+    credit: CreditKind
+    credit_temperature: float
+    keep_reference: bool
 
     def __post_init__(self) -> None:
         """Refuse settings that contradict one another."""

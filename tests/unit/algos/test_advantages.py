@@ -1,3 +1,4 @@
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -6,8 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from himac.algos.advantages import degenerate_fraction, group_relative, is_degenerate, outcome_advantages, rloo
+from himac.algos.advantages import group_relative, relative_by_group, rloo
+from himac.rollout.returns import all_equal
 from support.golden import algorithm_cases
+from support.verl_forms import outcome_advantages, verl_eps
 
 returns = st.lists(st.floats(-100, 100, allow_nan=False, width=32), min_size=2, max_size=12)
 spread_returns = returns.filter(lambda r: np.ptp(r) > 1e-2)
@@ -40,7 +43,7 @@ def test_equal_returns_give_exactly_zero(std: Any, value: float, size: int) -> N
 
 
 def test_returns_that_differ_by_rounding_are_equal() -> None:
-    assert is_degenerate([0.1 + 0.2, 0.3])
+    assert all_equal([0.1 + 0.2, 0.3])
     assert not group_relative([0.1 + 0.2, 0.3], eps=0.0).any()
 
 
@@ -73,23 +76,11 @@ def test_leave_one_out_is_the_scaled_centred_return(values: list[float]) -> None
     np.testing.assert_allclose(rloo(values), expected, atol=1e-6)
 
 
-def test_degenerate_fraction() -> None:
-    assert degenerate_fraction([[1, 1], [0, 1], [5], [2, 2, 3]]) == 0.5
-    assert degenerate_fraction([]) == 0.0
-
-
-def test_trajectories_of_many_rows_count_once() -> None:
-    # group a: trajectories score 0 and 2 (mean 1), the first has two rows; group b: one trajectory
-    scores, groups, trajectories = [0.0, 0.0, 2.0, 7.0], ["a", "a", "a", "b"], ["t0", "t0", "t1", "t0"]
-    np.testing.assert_array_equal(outcome_advantages(scores, groups, trajectories, std="none"), [-1, -1, 1, 0])
-    # over rows the mean of group a is 2/3
-    np.testing.assert_allclose(outcome_advantages(scores, groups, std="none"), [-2 / 3, -2 / 3, 4 / 3, 0])
-
-
 def test_groups_do_not_mix() -> None:
-    advantages = outcome_advantages([0.0, 10.0, 1.0, 11.0], [0, 1, 0, 1])
-    np.testing.assert_allclose(advantages[[0, 2]], group_relative([0.0, 1.0]))
-    np.testing.assert_allclose(advantages[[1, 3]], group_relative([10.0, 11.0]))
+    advantages = relative_by_group([0.0, 10.0, 1.0, 11.0, 5.0], [0, 1, 0, 1, 2])
+    np.testing.assert_array_equal(advantages[[0, 2]], group_relative([0.0, 1.0]))
+    np.testing.assert_array_equal(advantages[[1, 3]], group_relative([10.0, 11.0]))
+    assert advantages[4] == 0.0
 
 
 @pytest.mark.parametrize("bad", [[1.0, float("nan")], [float("inf")]])
@@ -103,8 +94,8 @@ def test_rank_and_unknown_kinds_are_refused() -> None:
         group_relative(np.zeros((2, 2)))
     with pytest.raises(ValueError, match="unknown std"):
         group_relative([0.0, 1.0], "typo")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="group and trajectory ids"):
-        outcome_advantages([1.0], [])
+    with pytest.raises(ValueError, match="as many groups"):
+        relative_by_group([1.0], [])
 
 
 @pytest.mark.parametrize("estimator", ["grpo", "rloo"])
@@ -116,14 +107,14 @@ def test_equals_the_recorded_original(shared_dir: Path, estimator: Any) -> None:
         rtol, atol = (1e-5, 2e-6) if inputs["dtype"] == "float32" else (1e-10, 1e-12)
         for key, recorded in case["outputs"].items():
             options = dict(part.split("=") for part in key.split(","))
+            scaled, eps = options.get("norm_adv_by_std") == "True", inputs["epsilon"]
+            grpo = partial(group_relative, std="sample" if scaled else "none", eps=eps)
             actual = outcome_advantages(
                 scores,
                 inputs["index"],
                 None if options["cross_steps"] == "True" else inputs["traj_index"],
-                estimator=estimator,
-                std="sample" if options.get("norm_adv_by_std") == "True" else "none",
-                eps=inputs["epsilon"],
-                singleton="raw",
+                grpo if estimator == "grpo" else rloo,
+                verl_eps(eps) if scaled else 1.0,
             )
             np.testing.assert_allclose(
                 actual[:, None] * mask, recorded, rtol=rtol, atol=atol, err_msg=f"{case['case']} {key}"

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from himac.algos.advantages import group_relative, outcome_advantages
+from himac.algos.advantages import group_relative
 from himac.algos.steps import anchor_groups, discounted_returns, joint_advantages, step_rewards, turn_advantages
 from himac.rollout.returns import episode_return
 from himac.types import Episode, Group, Role, Segment, StopReason, Task, Turn
 from support.golden import algorithm_cases
+from support.verl_forms import outcome_advantages, verl_eps
 
 TASK = Task("t", "kind")
 LIMIT, WORST, PENALTY = 8, -0.2, -1.0
@@ -90,7 +92,11 @@ def episode_level(case: dict[str, Any], std: Any, across_rows: bool) -> np.ndarr
     inputs = case["inputs"]
     scores = np.array(inputs["token_level_rewards"], inputs["dtype"]).sum(-1)
     trajectories = None if across_rows else inputs["traj_index"]
-    return outcome_advantages(scores, inputs["index"], trajectories, std=std, eps=inputs["epsilon"], singleton="raw")
+    eps = inputs["epsilon"]
+    singleton = 1.0 if std == "none" else verl_eps(eps)
+    return outcome_advantages(
+        scores, inputs["index"], trajectories, partial(group_relative, std=std, eps=eps), singleton
+    )
 
 
 def test_discounted_returns_equal_the_recorded_original(cases: list[dict[str, Any]]) -> None:

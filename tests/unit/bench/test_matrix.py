@@ -83,6 +83,28 @@ def test_a_given_model_or_endpoint_needs_no_warm_start(tmp_path: Path) -> None:
     assert expand(matrix, tmp_path, only=["api"])[1] == {}
 
 
+def test_formats_that_the_warm_start_does_not_show_are_refused(tmp_path: Path) -> None:
+    methods = TREE["methods"] | {"wordless": {"agent.name": "flat", "agent.flat.thoughts": False, "algo.name": "grpo"}}
+    matrix = load_matrix(write(tmp_path, methods=methods))
+    with pytest.raises(
+        ConfigError, match=r"'wordless' on .* agent\.flat\.thoughts to False, .* demonstrated with True"
+    ):
+        expand(matrix, tmp_path)
+    # The same in all cells, of a model that is given, or of an agent that is not trained: nothing to object to.
+    for changes in ({"agent.flat.thoughts": False}, {"model.path": "somewhere"}):
+        expand(load_matrix(write(tmp_path, methods=methods, overrides=changes)), tmp_path)
+    prompted = {"kind": "eval", "agent.name": "flat", "agent.flat.thoughts": False}
+    expand(load_matrix(write(tmp_path, methods=TREE["methods"] | {"prompted": prompted})), tmp_path)
+
+
+def test_the_marker_can_be_taken_away_but_not_given(tmp_path: Path) -> None:
+    without = {"agent.executor.sub_done": False}
+    expand(load_matrix(write(tmp_path, methods={"himac": {}, "no-sub-done": without})), tmp_path)
+    matrix = load_matrix(write(tmp_path, methods={"himac": {"agent.executor.sub_done": True}}, overrides=without))
+    with pytest.raises(ConfigError, match=r"executor\.sub_done to True, .* with False; set it in `overrides`"):
+        expand(matrix, tmp_path)
+
+
 def test_chosen_formats_stay(tmp_path: Path) -> None:
     matrix = load_matrix(write(tmp_path, overrides={"warmstart.formats": ["hiper", "flat"]}))
     assert expand(matrix, tmp_path)[1]["small"].warmstart.formats == ("hiper", "flat")
@@ -121,7 +143,7 @@ def test_mistakes_in_overrides(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"method 'himac' on task 'small': unknown .*did you mean 'plans'"):
         expand(matrix, tmp_path)
     matrix = load_matrix(write(tmp_path, overrides={"train.eval_every": 0}))
-    with pytest.raises(ConfigError, match="never evaluated"):
+    with pytest.raises(ConfigError, match=r"evaluated at its end only.*train\.eval_every above 0"):
         expand(matrix, tmp_path)
     with pytest.raises(ConfigError, match="no method 'ppo'; choose from himac, grpo, prompted"):
         expand(load_matrix(write(tmp_path)), tmp_path, only=["ppo"])
@@ -145,6 +167,7 @@ def test_every_shipped_cell_can_be_trained(path: Path) -> None:
 
 
 def test_shipped_ablations_differ_in_one_switch() -> None:
+    """Without co-evolution there is one update in place of two, of twice the optimiser steps."""
     path = CONFIGS / "bench" / "alfworld-builtin.yaml"
     matrix = load_matrix(path)
     assert len(matrix.seeds) == 3
@@ -153,6 +176,7 @@ def test_shipped_ablations_differ_in_one_switch() -> None:
     full = configs["himac"]
     for method, section, key, value in (
         ("no-coevolution", ("algo",), "co_evolution", False),
+        ("no-coevolution", ("train", "learner"), "mini_batches", 2 * full["train"]["learner"]["mini_batches"]),
         ("random-blueprint", ("algo",), "blueprint_selection", "random"),
         ("no-sub-done", ("agent", "executor"), "sub_done", False),
     ):
@@ -160,5 +184,9 @@ def test_shipped_ablations_differ_in_one_switch() -> None:
         for part in section:
             node = node[part]
         assert node[key] == value
-        node[key] = {"co_evolution": True, "blueprint_selection": "best", "sub_done": True}[key]
+        shipped = full
+        for part in (*section, key):
+            shipped = shipped[part]
+        node[key] = shipped
+    for method in ("no-coevolution", "random-blueprint", "no-sub-done"):
         assert configs[method] == full

@@ -123,6 +123,23 @@ def test_an_evaluation_that_was_cut_short_is_continued(fake: Fake) -> None:
     assert [(call["name"], "--resume" in call["options"]) for call in fake.calls()] == [("small/asis/seed-1", True)]
 
 
+def test_an_evaluation_with_unanswered_tasks_is_not_over(fake: Fake) -> None:
+    fake.behave(**{"small/asis/seed-1": "unanswered"})
+    bench = fake.bench(only=("asis",))
+    fault = "50.0% of the episodes got no answer from the endpoint; run the same command again for those"
+    assert failed(bench.run()) == {"small/asis/seed-1": fault}
+    assert [cell.name for cell in bench.pending()] == ["small/asis/seed-1"]
+    publish(fake.output)
+    assert "| small/asis/seed-1 | 50.0% of the episodes" in (fake.output / "tables.md").read_text()
+    fake.calls()
+    fake.behave()
+    assert failed(bench.run()) == {}
+    assert [(call["name"], "--resume" in call["options"]) for call in fake.calls()] == [("small/asis/seed-1", True)]
+    assert bench.pending() == []
+    (bench.folder(bench.cells[0]) / "summary.json").unlink()
+    assert bench.pending() == [bench.cells[0]]
+
+
 def test_a_running_cell_s_metrics_are_read_when_they_change(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
     bench, reads = fake.bench(only=("grpo",)), 0
     path = bench.folder(bench.cells[0]) / "metrics.jsonl"
@@ -163,6 +180,17 @@ def test_another_configuration_is_refused_and_a_longer_budget_continues(fake: Fa
         fake.bench(overrides={"warmstart.passes": 3}, only=("grpo",)).pending()
     assert fake.bench(only=("himac",), threads=2).pending() == []
     assert len(fake.bench(only=("himac",), env_steps=200).pending()) == 2
+
+
+def test_a_longer_budget_needs_a_constant_schedule(fake: Fake) -> None:
+    """A rate that has fallen to 0 at the end of the first budget would rise again."""
+    falling = {"train.learner.schedule": "linear"}
+    fake.bench(only=("himac", "asis"), overrides=falling).run()
+    for longer in ({"env_steps": 200}, {"iterations": 2000}):
+        with pytest.raises(ConfigError, match=r"cannot grow from 1000? to 2000?: .*schedule=linear has fallen"):
+            fake.bench(only=("himac",), overrides=falling, **longer).pending()
+    assert len(fake.bench(only=("himac",), overrides=falling, env_steps=50).pending()) == 2
+    assert len(fake.bench(only=("asis",), overrides=falling, env_steps=200).pending()) == 2  # nothing is trained
 
 
 def test_two_at_once_are_refused(fake: Fake) -> None:
@@ -261,6 +289,44 @@ def test_slots_limit_what_runs_at_once(tmp_path: Path) -> None:
     assert [outcome.job.name for outcome in outcomes][-1] in ("2", "3")
 
 
+def test_a_command_that_cannot_start_does_not_stop_the_others(tmp_path: Path) -> None:
+    good = (sys.executable, "-c", "")
+    jobs = [
+        Job("absent", (("./no-such-command",),), tmp_path / "log"),
+        Job("absent later", (good, ("./no-such-command",)), tmp_path / "log"),
+        Job("behind it", (good,), tmp_path / "log", needs="absent"),
+        Job("fine", (good,), tmp_path / "log"),
+    ]
+    outcomes = {outcome.job.name: outcome for outcome in run_jobs(jobs, 2, env={})}
+    assert {name: outcome.code for name, outcome in outcomes.items()} == dict.fromkeys(
+        ("absent", "absent later", "behind it")
+    ) | {"fine": 0}
+    assert outcomes["absent"].error.startswith("cannot start ./no-such-command: [Errno 2]")
+    assert outcomes["behind it"].error.startswith("absent failed: cannot start")
+
+
+def test_an_error_of_the_caller_is_no_error_of_the_disk(fake: Fake) -> None:
+    def tick(fractions: object) -> None:
+        raise RuntimeError("the terminal is gone")
+
+    with pytest.raises(RuntimeError, match="the terminal is gone"):
+        fake.bench(only=("grpo",)).run(on_tick=tick)
+
+
+def test_what_another_run_has_finished_is_not_run_again(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may finish between the first look and the lock."""
+    first, second = fake.bench(only=("grpo",)), fake.bench(only=("grpo",))
+    locked = runner._locked
+
+    def late(output: Path) -> Any:
+        monkeypatch.setattr(runner, "_locked", locked)
+        assert len(first.run()) == 3
+        return locked(output)
+
+    monkeypatch.setattr(runner, "_locked", late)
+    assert second.run() == []
+
+
 def test_results_and_tables(fake: Fake) -> None:
     """Every figure follows from what the script writes; see `fake_himac.write`."""
     fake.bench().run()
@@ -279,10 +345,10 @@ def test_results_and_tables(fake: Fake) -> None:
     assert (cell["plan_validity"], cell["tasks"], cell["split_hash"]) == (0.75, 2, "h")
     assert results["failed"] == {}
     page = paths[0].read_text()
-    # Success 0.5 and 1: mean 75, sample standard deviation 50 / sqrt(2) = 35.4.
-    assert "| himac | 100.0 ± 0.0 | 50.0 ± 70.7 | 75.0 ± 35.4 | 2 |" in page
+    # Success 0.5 and 1: mean 75, sample standard deviation 50 / sqrt(2) = 35.4; after 100 of 110 steps 10/11 of that.
+    assert "| himac | 68.2 ± 32.1 | 100.0 ± 0.0 | 50.0 ± 70.7 | 75.0 ± 35.4 | 2 |" in page
     assert "| small | asis | – | 75.0 ± 35.4 | – | – |" in page
-    assert "| small | himac | +0.0 | [+0.0, +0.0] | 4 |" in page
+    assert "| small | himac | +0.0 | +0.0 | [+0.0, +0.0] | 4 |" in page
     assert "| small (100 %) | himac | 1 (1/2) | 110 (1/2) | 75.0 ± 35.4 |" in page
     before = paths[0].read_bytes()
     (fake.output / "tables.md").unlink()

@@ -31,6 +31,7 @@ from himac.report.statistics import (
     paired_bootstrap,
     paired_differences,
     spread,
+    success_at,
 )
 
 
@@ -73,8 +74,11 @@ def test_differences_are_paired_by_seed_and_task() -> None:
     outcomes = {0: {"a": 1.0, "b": 0.0}, 1: {"b": 1.0, "a": 1.0}, 7: {"a": 1.0}}
     reference = {1: {"a": 0.0, "b": 1.0}, 0: {"a": 0.0, "b": 0.5}}
     assert paired_differences(outcomes, reference) == ((1.0, -0.5), (1.0, 0.0))
-    with pytest.raises(DataError, match=r"seed 0 .* different tasks \(c is"):
+    with pytest.raises(DataError, match=r"seeds 0 were .* different tasks \(c is"):
         paired_differences({0: {"a": 1.0, "c": 1.0}}, {0: {"a": 1.0}})
+    other = {0: {"a": 1.0}, 1: {"b": 1.0}}
+    with pytest.raises(DataError, match=r"seeds 0, 1 were .* different tasks \(a is"):
+        paired_differences(other, other)
 
 
 def test_bootstrap_over_tasks() -> None:
@@ -97,27 +101,31 @@ def test_bootstrap_over_seeds() -> None:
     assert (middle.low, middle.high) == (0.5, 0.5)
 
 
-def test_bootstrap_draws_tasks_anew_for_every_drawn_seed() -> None:
-    """Two seeds, each with differences 1 and 0.
+def test_bootstrap_draws_tasks_once_for_all_seeds() -> None:
+    """Two seeds that agree on every task, 1 and 0, say no more than one: 0, 1/2, 1 have 1/4, 1/2, 1/4.
 
-    Each of the two drawn seeds contributes an independent mean, 0, 1/2, 1 with probability 1/4, 1/2, 1/4; their mean
-    is 0 with probability 1/16 and 1/4 with 4/16, and symmetric. Were one set of tasks drawn for both, 0 would have 1/4.
+    Were tasks drawn anew for each seed, 0 would have 1/16 and the second interval would be [1/4, 3/4].
     """
-    groups = [[1.0, 0.0], [1.0, 0.0]]
-    for confidence, low in ((0.95, 0.0), (0.80, 0.25), (0.45, 0.25), (0.30, 0.5)):
-        interval = paired_bootstrap(groups, confidence=confidence)
+    for confidence, low in ((0.95, 0.0), (0.75, 0.0), (0.40, 0.5)):
+        interval = paired_bootstrap([[1.0, 0.0], [1.0, 0.0]], confidence=confidence)
         assert interval is not None
         assert (interval.low, interval.high) == (low, 1 - low), confidence
 
 
-def test_seeds_weigh_equally() -> None:
-    interval = paired_bootstrap([[1.0], [0.0, 0.0, 0.0]])
-    assert interval is not None
-    assert (interval.mean, interval.pairs) == (0.5, 4)
+def test_bootstrap_crosses_seeds_with_tasks() -> None:
+    """Two seeds that solve one task each, the other one.
+
+    Both seeds are drawn half of the time, then every task is worth 1/2; else the mean is 0, 1/2, 1 with 1/4, 1/2, 1/4.
+    So 0 has 1/8.
+    """
+    for confidence, low in ((0.80, 0.0), (0.70, 0.5)):
+        interval = paired_bootstrap([[1.0, 0.0], [0.0, 1.0]], confidence=confidence)
+        assert interval is not None
+        assert (interval.low, interval.high) == (low, 1 - low), confidence
 
 
 def test_bootstrap_without_doubt_or_data() -> None:
-    sure = paired_bootstrap([[0.5, 0.5], [0.5]])
+    sure = paired_bootstrap([[0.5, 0.5], [0.5, 0.5]])
     assert sure is not None
     assert (sure.mean, sure.low, sure.high) == (0.5, 0.5, 0.5)
     assert paired_bootstrap([]) is None
@@ -144,35 +152,56 @@ def test_mean_curve() -> None:
     assert mean_curve([one]) == ([0.0, 100.0], [0.0, 1.0], [0.0, 0.0])
 
 
+def test_success_between_evaluations() -> None:
+    curve = [CurvePoint(0, 0, 0.2), CurvePoint(0, 1, 0.0), CurvePoint(80, 2, 0.4), CurvePoint(120, 3, 0.8)]
+    # Twice at 0 steps: the later one. 100 is half way from 80 to 120; nothing is known beyond 120.
+    assert success_at(curve, [0, 40, 100, 120, 500]) == pytest.approx([0.0, 0.2, 0.6, 0.8, 0.8])
+
+
+def test_success_at_the_budget() -> None:
+    curve = (CurvePoint(0, 0, 0.0), CurvePoint(80, 8, 0.4), CurvePoint(120, 12, 0.8))
+    over = cell("himac", 0, 0.8, curve=curve, env_steps=120)
+    assert over.success_at_budget == pytest.approx(0.6)
+    assert over.to_json()["success_at_budget"] == pytest.approx(0.6)
+    assert cell("himac", 0, 0.8, curve=curve, budget=200).success_at_budget == 0.8  # it ended before
+    assert cell("react", 0, 0.5, budget=None).success_at_budget == 0.5
+
+
 # ---- tables
 
 
 def test_table_1() -> None:
     cells = [cell("himac", 0, 0.5), cell("himac", 1, 1.0), cell("grpo", 0, 0.25)]
     table = success_table(cells)
-    assert table.splitlines()[0] == "| method | Pick | Look | All | seeds |"
+    assert table.splitlines()[0] == "| method | at budget | Pick | Look | All | seeds |"
     # Sample deviation of 50 and 100: 50 / sqrt(2) = 35.36.
-    assert line(table, "himac") == "| himac | 75.0 ± 35.4 | 50.0 ± 0.0 | 75.0 ± 35.4 | 2 |"
-    assert line(table, "grpo") == "| grpo | 25.0 | 50.0 | 25.0 | 1 |"
+    assert line(table, "himac") == "| himac | 75.0 ± 35.4 | 75.0 ± 35.4 | 50.0 ± 0.0 | 75.0 ± 35.4 | 2 |"
+    assert line(table, "grpo") == "| grpo | 25.0 | 25.0 | 50.0 | 25.0 | 1 |"
     assert score_table(cells) == ""
 
 
 def test_tables_1_and_2_with_scores() -> None:
     shop = {"task": "shop", "by_kind": {}, "score": 80.0}
     cells = [cell("himac", 0, 0.5, **shop), cell("grpo", 0, 0.25, **(shop | {"score": 41.5})), cell("himac", 0, 1.0)]
-    assert success_table(cells[:2]).splitlines()[0] == "| method | All | Score | seeds |"
-    assert line(success_table(cells[:2]), "grpo") == "| grpo | 25.0 | 41.50 | 1 |"
+    assert success_table(cells[:2]).splitlines()[0] == "| method | at budget | All | Score | seeds |"
+    assert line(success_table(cells[:2]), "grpo") == "| grpo | 25.0 | 25.0 | 41.50 | 1 |"
     table = score_table(cells)
-    assert table.splitlines()[0] == "| method | shop Succ. | shop Score |"
-    assert line(table, "himac") == "| himac | 50.0 | 80.00 |"
+    assert table.splitlines()[0] == "| method | shop at budget | shop Succ. | shop Score |"
+    assert line(table, "himac") == "| himac | 50.0 | 50.0 | 80.00 |"
 
 
 def test_table_3() -> None:
     shop = {"task": "shop", "score": 80.0}
-    cells = [cell("himac", 0, 1.0), cell("himac", 0, 0.5, **shop), cell("grpo", 0, 0.25)]
+    late = (CurvePoint(0, 0, 0.0), CurvePoint(200, 10, 1.0))
+    cells = [cell("himac", 0, 1.0, curve=late), cell("himac", 0, 0.5, **shop), cell("grpo", 0, 0.25)]
     table = ablation_table(cells, {"full": "himac", "w/o hierarchy": "grpo", "not run": "absent"})
-    assert table.splitlines()[0] == "| variant | small Succ. | shop Succ. | shop Score |"
-    assert table.splitlines()[2:] == ["| full | 100.0 | 50.0 | 80.00 |", "| w/o hierarchy | 25.0 | – | – |"]
+    assert table.splitlines()[0] == (
+        "| variant | small at budget | small Succ. | shop at budget | shop Succ. | shop Score |"
+    )
+    assert table.splitlines()[2:] == [
+        "| full | 50.0 | 100.0 | 50.0 | 50.0 | 80.00 |",
+        "| w/o hierarchy | 25.0 | 25.0 | – | – | – |",
+    ]
     assert ablation_table(cells, {}) == ""
 
 
@@ -191,12 +220,12 @@ def test_table_4() -> None:
 def test_differences() -> None:
     cells = [
         cell("himac", 0, 1.0, outcomes={"a": 1.0, "b": 1.0}),
-        cell("grpo", 0, 0.5, outcomes={"a": 1.0, "b": 0.0}),
+        cell("grpo", 0, 0.5, outcomes={"a": 1.0, "b": 0.0}, budget=60),  # 0.25 + 0.6 * 0.25 = 0.4 by then
         cell("lonely", 5, 0.5),
     ]
     table = difference_table(cells, "himac")
     # Differences 0 and -1, see test_bootstrap_over_tasks.
-    assert table.splitlines()[2:] == ["| small | grpo | -50.0 | [-100.0, +0.0] | 2 |"]
+    assert table.splitlines()[2:] == ["| small | grpo | -60.0 | -50.0 | [-100.0, +0.0] | 2 |"]
     assert difference(cells[2:], cells[:1]) is None
     with pytest.raises(DataError, match="different splits"):
         difference([cell("grpo", 0, 0.5, split_hash="other")], cells[:1])
@@ -225,6 +254,7 @@ def test_the_page_leaves_out_what_is_empty() -> None:
     headings = [one for one in page.splitlines() if one.startswith("#")]
     assert headings == ["# mine", "## Success", "### small", "## Before and after training", "## Cost"]
     assert "\n\n\n" not in page
+    assert "on the line between the two evaluations around it" in page
 
 
 def test_the_picture(tmp_path: Path) -> None:

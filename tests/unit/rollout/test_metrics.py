@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from himac.algos.advantages import is_degenerate
 from himac.rollout.metrics import group_metrics
+from himac.rollout.returns import all_equal
 from himac.types import Blueprint, Episode, Group, StopReason, Task
 
 TASK = Task("t", "kind")
@@ -27,8 +27,8 @@ def test_equal_returns_are_degenerate_whatever_the_rounding() -> None:
 
 
 @pytest.mark.parametrize("returns", [(0.0, 0.0), (0.1 + 0.2, 0.3), (1.0, 1.0 + 1e-6), (-4.0, 9.9), (-1.3,) * 7])
-def test_degenerate_means_the_same_as_for_advantages(returns: tuple[float, ...]) -> None:
-    assert group_metrics([group(*returns)])["degenerate_fraction"] == float(is_degenerate(returns))
+def test_degenerate_means_that_comparing_teaches_nothing(returns: tuple[float, ...]) -> None:
+    assert group_metrics([group(*returns)])["degenerate_fraction"] == float(all_equal(returns))
 
 
 def test_fractions_and_spread_are_over_groups() -> None:

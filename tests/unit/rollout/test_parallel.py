@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,8 +15,9 @@ import torch
 
 from himac.engines.local.loading import load_model
 from himac.errors import ConfigError, TrainingError
+from himac.rollout.collect import Usage
 from himac.rollout.episode import flat_episode
-from himac.rollout.parallel import _Share, _Worker
+from himac.rollout.parallel import ParallelCollector, _Share, _Worker
 from himac.rollout.runtime import Runtime, assemble, build_runtime
 from himac.types import Episode
 from support.learning import make_toy_model, toy_config
@@ -64,12 +67,48 @@ def test_workers_see_new_weights_at_once(parallel: Runtime) -> None:
     assert sum(changed) > 0.8 * len(changed)
 
 
-def test_a_program_that_fails_elsewhere_fails_here(parallel: Runtime) -> None:
+def test_a_program_that_fails_elsewhere_fails_here_and_for_good(model: Path) -> None:
+    """What the worker still had to send would be taken for results of the next run."""
+    with build_runtime(toy_config("grpo"), str(model), 8, ColourBenchmark(), workers=2) as runtime:
+        tasks = runtime.benchmark.tasks("valid")
+        good = flat_episode(runtime.setting, runtime.agent, tasks[0], 1.0, 0, 0)
+        broken = flat_episode(runtime.setting, runtime.agent, tasks[1], "hot", 0, 0)  # type: ignore[arg-type]
+        with pytest.raises(TrainingError, match="rollout worker failed"):
+            runtime.collector.run([good, broken])
+        with pytest.raises(TrainingError, match="the rollout failed before"):
+            runtime.collector.run([good])
+
+
+def test_results_are_told_one_at_a_time(parallel: Runtime) -> None:
+    class There:
+        def submit(self, share: Any, take: Any) -> Any:
+            thread = threading.Thread(target=lambda: [take(place, "theirs") for place in share.places])
+            thread.start()
+            return lambda: thread.join() or Usage()
+
+    class Here:
+        usage = Usage()
+
+        def run(self, programs: Any, told: Any) -> list[str]:
+            for _ in programs:
+                told("ours")
+            return ["ours"] * len(programs)
+
+    inside, most = 0, 0
+
+    def slow(result: Any) -> None:
+        nonlocal inside, most
+        inside += 1
+        most = max(most, inside)
+        time.sleep(0.005)
+        inside -= 1
+
+    collector = ParallelCollector(parallel.engine, parallel.pool, 8, 2, There)  # type: ignore[arg-type]
+    collector._local = Here()  # type: ignore[assignment]
     tasks = parallel.benchmark.tasks("valid")
-    good = flat_episode(parallel.setting, parallel.agent, tasks[0], 1.0, 0, 0)
-    broken = flat_episode(parallel.setting, parallel.agent, tasks[1], "hot", 0, 0)  # type: ignore[arg-type]
-    with pytest.raises(TrainingError, match="rollout worker failed"):
-        parallel.collector.run([good, broken])
+    done = collector.run([flat_episode(parallel.setting, parallel.agent, task, 1.0, 0, 0) for task in tasks], slow)
+    assert set(done) == {"ours", "theirs"}
+    assert most == 1
 
 
 def test_an_error_while_results_are_taken_is_reported() -> None:

@@ -136,6 +136,19 @@ def test_without_a_bill_tokens_are_those_of_the_sequences() -> None:
     assert done[0].spent == Spent(3, sum(len(request.prompt_ids) for request in engine.requests), 3 * reply)
 
 
+@pytest.mark.parametrize(("billed", "spent"), [(None, Spent()), ((100, 0), Spent(1, 100, 0))])
+def test_a_request_that_was_never_answered_costs_what_was_billed(billed: Any, spent: Spent) -> None:
+    """An engine leaves a prompt that is too long unsent, and so with nothing written and no bill."""
+
+    class Full(ScriptedEngine):
+        def _complete(self, request: GenerateRequest) -> Completion:
+            return Completion(request.id, (), (), (), "", finished=False, billed=billed)
+
+    done, engine = play(learner, ReactAgent, engine=Full)
+    assert done[0].spent == spent
+    assert len(engine.requests) == 1
+
+
 def test_hierarchical_agents_plan_and_follow_or_follow_what_is_given() -> None:
     def reply(prompt: str, request: GenerateRequest) -> str:
         if prompt.startswith("Plan."):

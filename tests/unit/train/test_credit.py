@@ -13,7 +13,7 @@ from himac.train import forward
 from himac.train.credit import hellinger, redistribute
 from himac.train.learner import Learner, LearnerConfig
 from himac.train.packing import pack
-from support.training_rows import sampled_rows, tiny_model
+from support.training_rows import learner_config, sampled_rows, tiny_model
 
 seeds = st.integers(0, 10_000)
 temperatures = st.sampled_from([0.05, 0.5, 3.0])
@@ -108,13 +108,13 @@ def test_deviation_equals_a_plain_computation(model: Any, monkeypatch: pytest.Mo
         torch.testing.assert_close(found[1].double(), torch.cat(entropies), rtol=1e-4, atol=1e-5)
 
 
-def learner_config(**changes: Any) -> LearnerConfig:
-    return LearnerConfig(**({"lr": 1e-2, "kl_coef": 0.0, "credit": "dgpo", "credit_temperature": 0.05} | changes))
+def dgpo(**changes: Any) -> LearnerConfig:
+    return learner_config(**({"credit": "dgpo", "credit_temperature": 0.05} | changes))
 
 
 def test_the_learner_credits_its_rows(model: Any) -> None:
     rows = sampled_rows(model)
-    learner = Learner(model, learner_config(max_tokens_per_microbatch=20), ref_model=tiny_model(5))
+    learner = Learner(model, dgpo(max_tokens_per_microbatch=20), ref_model=tiny_model(5))
     credited = learner._credited(rows)
     for row, found in zip(rows, credited, strict=True):
         assert not found.advantages[~row.loss_mask].any()  # forced and given tokens get nothing
@@ -123,19 +123,19 @@ def test_the_learner_credits_its_rows(model: Any) -> None:
     assert max(spread) > 0.05
     before = copy.deepcopy(model)
     learner.update(rows)
-    plain = Learner(before, learner_config(credit="uniform"))
+    plain = Learner(before, dgpo(credit="uniform"))
     plain.update(rows)
     assert not all(torch.equal(a, b) for a, b in zip(model.parameters(), before.parameters(), strict=True))
 
 
 def test_at_the_reference_the_update_is_the_uniform_one(model: Any) -> None:
     rows, twin = sampled_rows(model), copy.deepcopy(model)
-    Learner(model, learner_config()).update(rows)
-    Learner(twin, learner_config(credit="uniform")).update(rows)
+    Learner(model, dgpo()).update(rows)
+    Learner(twin, dgpo(credit="uniform")).update(rows)
     for a, b in zip(model.parameters(), twin.parameters(), strict=True):
         torch.testing.assert_close(a, b)
 
 
 def test_it_stands_in_place_of_the_kl_term() -> None:
     with pytest.raises(ConfigError, match="kl_coef=0"):
-        learner_config(kl_coef=0.1)
+        dgpo(kl_coef=0.1)

@@ -12,14 +12,10 @@ from himac.errors import CheckpointError, ConfigError, TrainingError
 from himac.train import forward
 from himac.train.checkpoint import load_latest, save_checkpoint
 from himac.train.learner import Learner, LearnerConfig
+from support.training_rows import learner_config as config
 from support.training_rows import logprobs, make_row, sampled_rows, tiny_model
 
 CLOCK = ("update_s", "tokens_per_s")
-
-
-def config(**changes: Any) -> LearnerConfig:
-    settings: dict[str, Any] = {"lr": 1e-2, "kl_coef": 0.0}
-    return LearnerConfig(**(settings | changes))
 
 
 def weights(model: Any) -> list[torch.Tensor]:

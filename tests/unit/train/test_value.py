@@ -16,14 +16,13 @@ from himac.train.learner import Learner, LearnerConfig
 from himac.train.packing import check_rows, pack
 from himac.train.value import VALUE_FILE, head_weights
 from himac.types import Row, ValueTargets
-from support.training_rows import make_row, sampled_rows
+from support.training_rows import learner_config, make_row, sampled_rows
 
 CLOCK = ("update_s", "tokens_per_s")
 
 
 def config(**changes: Any) -> LearnerConfig:
-    settings: dict[str, Any] = {"lr": 1e-2, "kl_coef": 0.0, "value_heads": 2, "value_coef": 0.5}
-    return LearnerConfig(**(settings | changes))
+    return learner_config(**({"value_heads": 2, "value_coef": 0.5} | changes))
 
 
 def valued(rows: list[Row], heads: int = 2, seed: int = 0) -> list[Row]:
@@ -122,7 +121,7 @@ def test_the_critic_learns_its_targets_and_tells_states_apart(model: Any) -> Non
         )
         for number, row in enumerate(rows)
     ]
-    learner = Learner(model, config(value_heads=1, lr=3e-3))
+    learner = Learner(model, config(value_heads=1, lr=3e-3, value_detach=False))
     losses = [learner.update(rows)["value_loss"] for _ in range(120)]
     assert losses[-1] < 0.1 * losses[0]
     for number, (row, values) in enumerate(zip(rows, learner.values(rows), strict=True)):
@@ -133,9 +132,9 @@ def test_detached_values_leave_the_trunk_to_the_policy(model: Any) -> None:
     rows = valued(sampled_rows(model))
     alone = Learner(copy.deepcopy(model), config(value_heads=0))
     alone.update([replace(row, value=None) for row in rows])
-    detached = with_random_heads(copy.deepcopy(model), config(value_detach=True))
+    detached = with_random_heads(copy.deepcopy(model), config())
     detached.update(rows)
-    attached = with_random_heads(copy.deepcopy(model), config())
+    attached = with_random_heads(copy.deepcopy(model), config(value_detach=False))
     attached.update(rows)
     assert same(trunk(detached), trunk(alone))
     assert not same(trunk(attached), trunk(alone))
@@ -159,7 +158,7 @@ def test_large_errors_of_the_critic_do_not_shrink_the_policy_s_gradient(
         row.value.target[:] *= 1e6
     seen = []
     for given, heads in ((rows, 2), ([replace(row, value=None) for row in rows], 0)):
-        learner = Learner(copy.deepcopy(model), config(value_heads=heads, max_grad_norm=1e-3, value_detach=True))
+        learner = Learner(copy.deepcopy(model), config(value_heads=heads, max_grad_norm=1e-3))
 
         def catch(learner: Learner = learner) -> None:
             seen.append([p.grad.clone() for p in learner.model.parameters() if p.grad is not None])

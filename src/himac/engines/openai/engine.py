@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 
 _WAIT_S = 0.02
 """Longest `step`: environments that answer meanwhile are seen to after it."""
+_CLOSE_S = 10.0
 _REFUSED = {401: "refuses the key", 402: "asks for payment", 403: "forbids the request", 404: "knows no such model"}
 _NO_CREDIT = "insufficient_quota"
 _TOO_LONG = ("context_length_exceeded", "context length", "maximum context", "prompt is too long")
@@ -94,6 +95,7 @@ class OpenAIEngine:
         self._running: dict[int, tuple[GenerateRequest, Future[Completion]]] = {}
         self._done: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._kept: list[tuple[int, Completion]] = []
+        self._refusal: EndpointError | None = None
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="himac-openai", daemon=True)
         self._thread.start()
@@ -106,7 +108,7 @@ class OpenAIEngine:
         """Wait a moment for answers and return those that have come.
 
         Raises:
-            EndpointError: the endpoint will answer no request of this run.
+            EndpointError: the endpoint will answer no request of this run. What it has answered is returned before.
         """
         return [answer for _, answer in self._step()]
 
@@ -115,13 +117,18 @@ class OpenAIEngine:
         serials = [self._submit(request) for request in requests]
         found: dict[int, Completion] = {}
         others = list[tuple[int, Completion]]()
-        while len(found) < len(serials):
-            for serial, answer in self._step():
-                if serial in serials:
-                    found[serial] = answer
-                else:
-                    others.append((serial, answer))
-        self._kept += others
+        try:
+            while len(found) < len(serials):
+                for serial, answer in self._step():
+                    if serial in serials:
+                        found[serial] = answer
+                    else:
+                        others.append((serial, answer))
+        except EndpointError:
+            self._kept += found.items()  # they are paid for; `step` returns them
+            raise
+        finally:
+            self._kept += others
         return [found[serial] for serial in serials]
 
     def release(self, session: Hashable) -> None:
@@ -154,10 +161,15 @@ class OpenAIEngine:
         for _, future in self._running.values():
             future.cancel()
         self._running.clear()
-        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(10)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
-        self._loop.close()
+        try:
+            asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(_CLOSE_S)
+        except TimeoutError:
+            logger.warning("the connections to the endpoint did not close within %g s", _CLOSE_S)
+        finally:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join(_CLOSE_S)
+            if not self._thread.is_alive():  # else it ends with the program
+                self._loop.close()
 
     async def _end(self) -> None:
         tasks = asyncio.all_tasks() - {asyncio.current_task()}
@@ -180,15 +192,22 @@ class OpenAIEngine:
 
     def _step(self) -> list[tuple[int, Completion]]:
         answers, self._kept = self._kept, []
-        wait = bool(self._running) and not answers
+        wait = bool(self._running) and not answers and self._refusal is None
         while True:
             try:
                 serial = self._done.get(timeout=_WAIT_S) if wait else self._done.get_nowait()
             except queue.Empty:
-                return answers
+                break
             wait = False
             if serial in self._running:  # else it was released
-                answers.append((serial, self._running.pop(serial)[1].result()))
+                try:
+                    answers.append((serial, self._running.pop(serial)[1].result()))
+                except EndpointError as error:
+                    self._refusal = error
+        if self._refusal is not None and not answers:
+            refusal, self._refusal = self._refusal, None
+            raise refusal
+        return answers
 
     async def _answer(self, request: GenerateRequest, fields: dict[str, Any]) -> Completion:
         """Try until there is an answer, at most `max_tries` times."""

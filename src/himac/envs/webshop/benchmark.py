@@ -24,8 +24,8 @@ from himac.errors import ConfigError, DataError
 from himac.types import Demonstration, PromptTexts, Task
 
 BUILTIN = "builtin"
-_HUMAN = "items_human_ins.json"
-_FILES = (("items_shuffle_1000.json", "items_ins_v2_1000.json"), ("items_shuffle.json", "items_ins_v2.json"))
+HUMAN = "items_human_ins.json"
+FILES = (("items_shuffle_1000.json", "items_ins_v2_1000.json"), ("items_shuffle.json", "items_ins_v2.json"))
 _VARIABLE = re.compile(r"\$\{?(\w+)\}?")
 
 # A small model is trained for the task and needs no rules; each prompt's form says which role is asked for.
@@ -66,6 +66,7 @@ class WebShopBenchmark:
         goals: `synthetic` or `human`.
         fixed_options: Repair the original's comparison of options; scores are then not comparable with published ones.
         tagger: What finds the nouns in titles: `spacy`, `textblob`, `rule`, or `auto` for the first installed.
+        noise: Probability of a shown mistake before each demonstrated action.
     """
 
     name = "webshop"
@@ -80,6 +81,7 @@ class WebShopBenchmark:
         goals: GoalKind = "synthetic",
         fixed_options: bool = False,
         tagger: str = "auto",
+        noise: float = 0.0,
     ) -> None:
         if view not in VIEWS:
             raise ConfigError(f"webshop has no view {view!r}; choose one of {', '.join(VIEWS)}.")
@@ -87,11 +89,14 @@ class WebShopBenchmark:
             raise ConfigError(f"webshop has no goals {goals!r}; choose synthetic or human.")
         if not isinstance(data, str) or not data:
             raise ConfigError(f"webshop data is {data!r}; give a folder or {BUILTIN}.")
+        if not isinstance(noise, int | float) or not 0.0 <= noise <= 1.0:
+            raise ConfigError(f"webshop noise is {noise}; choose a probability from 0 to 1.")
         self.view: View = view
         self.goals: GoalKind = goals
         self.fixed_options = fixed_options
         self.tagger = make_tagger(tagger).name
         self._tagger = tagger
+        self._noise = noise
         self.texts = _COMPACT_TEXTS if view == "compact" else _FULL_TEXTS
         self._data = data
         self._files = () if data == BUILTIN else _official(data)
@@ -136,8 +141,8 @@ class WebShopBenchmark:
         return observation
 
     def demonstrate(self, task: Task, rng: random.Random) -> Demonstration:
-        """The scripted customer's episode; it makes no random choices."""
-        return demonstrate(self._env(), task, self.step_limit)
+        """The scripted customer's episode."""
+        return demonstrate(self._env(), task, rng, self._noise, self.step_limit)
 
     def random_blueprint(self, task: Task, rng: random.Random) -> tuple[str, ...]:
         """The scripted customer's blueprint for the goal of another task."""
@@ -151,7 +156,7 @@ class WebShopBenchmark:
     def _total(self) -> int:
         total = self.store.goals(self.goals)
         if not total:
-            raise DataError(f"{self._data} has no {self.goals} goals; add {_HUMAN} or set env.kwargs.goals=synthetic.")
+            raise DataError(f"{self._data} has no {self.goals} goals; add {HUMAN} or set env.kwargs.goals=synthetic.")
         return total
 
 
@@ -176,8 +181,8 @@ def _official(data: str) -> tuple[Path, ...]:
             f"official files, or set env.kwargs.data to it or to {BUILTIN}."
         )
     root = Path(expanded).expanduser()
-    for names in _FILES:
+    for names in FILES:
         files = [root / name for name in names]
         if all(file.is_file() for file in files):
-            return (*files, *([root / _HUMAN] if (root / _HUMAN).is_file() else ()))
-    raise DataError(f"no WebShop data at {expanded}; give a folder with {' and '.join(_FILES[0])}, or {BUILTIN}.")
+            return (*files, *([root / HUMAN] if (root / HUMAN).is_file() else ()))
+    raise DataError(f"no WebShop data at {expanded}; give a folder with {' and '.join(FILES[0])}, or {BUILTIN}.")

@@ -6,19 +6,21 @@ wanted options, chooses them and buys. It does not know which product is meant.
 
 from __future__ import annotations
 
+import random
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from himac.envs.webshop.env import WebShopEnv
 from himac.envs.webshop.goals import NO_LIMIT, Goal
-from himac.envs.webshop.pages import BUY, PREVIOUS, Offer
+from himac.envs.webshop.pages import BACK, BUY, NEXT, PREVIOUS, SHOWN, SUB_PAGES, Offer
 from himac.types import Demonstration, DemoSegment, DemoTurn, Task
 
 TRIES = 3
 """Products that are opened at most; with three, options and purchase fit into the step limit of 15."""
 
 _NUMBER = re.compile(r"[\d.]+")
+_BUTTONS = {name.lower() for name in (BACK, BUY, NEXT, PREVIOUS, *SUB_PAGES)}
 
 
 def plan(goal: Goal) -> tuple[str, ...]:
@@ -35,16 +37,26 @@ def plan(goal: Goal) -> tuple[str, ...]:
     )
 
 
-def demonstrate(env: WebShopEnv, task: Task, step_limit: int) -> Demonstration:
-    """One episode of the scripted customer."""
+def demonstrate(
+    env: WebShopEnv, task: Task, rng: random.Random, noise: float = 0.0, step_limit: int = 15
+) -> Demonstration:
+    """One episode of the scripted customer.
+
+    Args:
+        rng: Draws mistakes; unused without noise.
+        noise: Probability, before each right action, of a shown mistake (`DemoTurn.train` false), followed by what
+            repairs it. Mistakes take steps that would be left over, so they never cost the purchase.
+        step_limit: Actions, mistakes included, before the episode is given up.
+    """
     first, info = env.reset(options=dict(task.options))
-    run = _Run(env, env.session.goal, first, step_limit)
-    subgoals = plan(run.goal)
-    stages = [run.search(), run.open(), *([run.select()] if _named(run.goal) else []), run.buy()]
+    goal = env.session.goal
+    run = _Run(env, goal, rng, noise, first, step_limit, step_limit - 2 * TRIES - 1 - len(_named(goal)))
+    subgoals = plan(goal)
+    stages = [run.search(), run.open(), *([run.select()] if _named(goal) else []), run.buy()]
     segments = []
     for subgoal, stage in zip(subgoals, stages, strict=True):
         start = run.last
-        turns = [DemoTurn(action, run.last) for action in stage]
+        turns = list(stage)
         if not run.over:
             turns.append(DemoTurn(None, "", sub_done=True))
         segments.append(DemoSegment(subgoal, start, tuple(turns)))
@@ -53,45 +65,94 @@ def demonstrate(env: WebShopEnv, task: Task, step_limit: int) -> Demonstration:
     return Demonstration(task, str(info["instruction"]), first, tuple(segments), run.won)
 
 
+Slip = tuple[str, ...]
+"""A wrong action and what repairs it."""
+
+
 @dataclass
 class _Run:
-    """The episode so far; each stage acts and yields what it did."""
+    """The episode so far; each stage acts and yields what it did.
+
+    Attributes:
+        left: Actions before the step limit.
+        spare: How many of them mistakes and repairs may take.
+    """
 
     env: WebShopEnv
     goal: Goal
+    rng: random.Random
+    noise: float
     last: str
     left: int
+    spare: int
     won: bool = False
     over: bool = False
 
-    def search(self) -> Iterator[str]:
-        yield from self._do(f"search[{_query(self.goal)}]")
+    def search(self) -> Iterator[DemoTurn]:
+        query = _query(self.goal)
+        vague = {self.goal.query, *self.goal.attributes} - {query}
+        yield from self._do(f"search[{query}]", ((f"search[{words}]",) for words in sorted(vague)))
 
-    def open(self) -> Iterator[str]:
+    def open(self) -> Iterator[DemoTurn]:
         offers = self._offers()
         for tried, name in enumerate(offers[:TRIES], 1):
-            yield from self._do(f"click[{name}]")
+            rest = offers[tried:]
+            wrong = ((_click(other), _click(PREVIOUS)) for other in rest if not self._fits(other))
+            yield from self._do(_click(name), wrong)
             values = self.env.session.page.options
             if tried == min(TRIES, len(offers)) or all(value in values for _, value in _named(self.goal)):
                 return
-            yield from self._do(f"click[{PREVIOUS.lower()}]")
+            yield from self._do(_click(PREVIOUS))
 
-    def select(self) -> Iterator[str]:
+    def select(self) -> Iterator[DemoTurn]:
         for _, value in _named(self.goal):
-            if value in self.env.session.page.options:
-                yield from self._do(f"click[{value}]")
+            values = self.env.session.page.options
+            if value in values:
+                others = [other for other in values if values[other] == values[value] and other not in _BUTTONS]
+                yield from self._do(_click(value), ((_click(other),) for other in others if other != value))
 
-    def buy(self) -> Iterator[str]:
-        yield from self._do(f"click[{BUY.lower()}]")
+    def buy(self) -> Iterator[DemoTurn]:
+        pages = [name for name in SUB_PAGES[:SHOWN] if name.lower() in self.env.session.page.clickables()]
+        yield from self._do(_click(BUY), ((_click(name), _click(PREVIOUS)) for name in pages))
 
-    def _do(self, action: str) -> Iterator[str]:
+    def _do(self, action: str, slips: Iterable[Slip] = ()) -> Iterator[DemoTurn]:
+        for number, step in enumerate(self._slip(slips)):
+            yield from self._step(step, train=number > 0)
+        yield from self._step(action)
+
+    def _slip(self, slips: Iterable[Slip]) -> Slip:
+        """One of the slips or a click on what is not there, mostly nothing."""
+        if not self.noise or self.rng.random() >= self.noise:
+            return ()
+        choices = [slip for slip in (*slips, *self._nowhere()) if len(slip) <= self.spare]
+        chosen = self.rng.choice(choices) if choices else ()
+        self.spare -= len(chosen)
+        return chosen
+
+    def _step(self, action: str, train: bool = True) -> Iterator[DemoTurn]:
         if self.over:
             return
         self.last, _, terminated, _, info = self.env.step(action)
         self.left -= 1
         self.won = bool(info["won"])
         self.over = terminated or not self.left
-        yield action
+        yield DemoTurn(action, self.last, train=train)
+
+    def _nowhere(self) -> list[Slip]:
+        """A click that is rejected on this page."""
+        page = self.env.session.page.clickables()
+        words = [self.goal.query, *self.goal.attributes, BUY.lower()]
+        absent = [word for word in words if word not in page]
+        return [(_click(self.rng.choice(absent)),)] if absent else []
+
+    def _fits(self, name: str) -> bool:
+        """Whether the customer would stay with a product: it is cheap enough and has the wanted options."""
+        store = self.env.store
+        number = store.number(name.upper())
+        if number is None or store.product(number).prices[0] > self.goal.price_upper:
+            return False
+        values = {value for some in store.product(number).options.values() for value in some}
+        return all(value in values for _, value in _named(self.goal))
 
     def _offers(self) -> list[str]:
         """Products on the page in their order, those that cost too much last."""
@@ -112,3 +173,7 @@ def _named(goal: Goal) -> list[tuple[str, str]]:
     if isinstance(goal.options, Mapping):
         return list(goal.options.items())
     return [("", value) for value in goal.options]
+
+
+def _click(name: str) -> str:
+    return f"click[{name.lower()}]"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import builtins
 import json
 import logging
@@ -320,6 +321,27 @@ def test_what_no_request_can_survive_stops_at_once(make: Make, answer: Raw, word
     assert len(server.bodies) <= 3
 
 
+def test_answers_are_kept_from_a_refusal_that_comes_with_them(make: Make) -> None:
+    """They are paid for: an episode that they end can still be written down."""
+    key_is_wrong = refusal(401)
+    engine, server = make(lambda body, n: key_is_wrong if content(body) == "bad" else content(body))
+    for number, text in enumerate(("first", "bad", "last")):
+        engine.submit(ask(text, number))
+    while engine._done.qsize() < 3:
+        time.sleep(0.01)
+    assert sorted(done.text for done in engine.step()) == ["first", "last"]
+    with pytest.raises(EndpointError, match="refuses the key"):
+        engine.step()
+    assert engine.step() == []
+    engine.submit(ask("other", 3))
+    while engine._done.qsize() < 1:
+        time.sleep(0.01)
+    with pytest.raises(EndpointError, match="refuses the key"):
+        engine.generate([ask("good", 4), ask("bad", 5)])
+    assert sorted(done.text for done in until(engine, 2)) == ["good", "other"]
+    assert len(server.bodies) == 6
+
+
 def test_a_refused_request_does_not_end_a_run_that_works(make: Make) -> None:
     engine, _ = make(lambda body, n: "ok" if n == 0 else refusal(400, "flagged by the content filter"))
     assert one(engine).text == "ok"
@@ -362,6 +384,18 @@ def test_close_does_not_wait_for_answers(make: Make) -> None:
     engine.close()
     engine.close()
     assert time.monotonic() - started < 3.0
+
+
+def test_close_gives_up_on_connections_that_hang(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, _ = make(lambda body, n: "ok")
+
+    async def hang() -> None:
+        await asyncio.sleep(600)
+
+    monkeypatch.setattr("himac.engines.openai.engine._CLOSE_S", 0.1)
+    monkeypatch.setattr(engine, "_end", hang)
+    engine.close()
+    assert engine._loop.is_closed()
 
 
 def test_keys_and_addresses(monkeypatch: pytest.MonkeyPatch) -> None:

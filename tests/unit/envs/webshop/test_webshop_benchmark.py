@@ -1,6 +1,8 @@
+import itertools
 import pickle
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -96,6 +98,64 @@ def test_the_customer_reads_only_what_is_shown(benchmark: WebShopBenchmark) -> N
             assert set(subgoal.replace(",", " ").split()) <= set(plain) | scaffold
 
 
+@pytest.mark.parametrize("noise", [0.3, 1.0])
+def test_mistakes_are_shown_and_repaired(noise: float, benchmark: WebShopBenchmark) -> None:
+    shop = WebShopBenchmark(view="compact", tagger="rule", noise=noise)
+    env = shop.make_env()
+    mistakes: dict[str, list[str]] = {}
+    for number, task in enumerate(benchmark.tasks("eval")[:80]):
+        plain = benchmark.demonstrate(task, random.Random(0))
+        demo = shop.demonstrate(task, random.Random(number))
+        # Mistakes never cost the purchase, and without them and their repairs nothing is left but the plain episode.
+        assert (demo.success, demo.blueprint) == (plain.success, plain.blueprint)
+        env.reset(options=dict(task.options))
+        steps = 0
+        for segment, bare in zip(demo.segments, plain.segments, strict=True):
+            right = iter(turn.action for turn in segment.turns if turn.train)
+            assert all(turn.action in right for turn in bare.turns)
+            assert segment.start == bare.start
+            for turn in segment.turns:
+                if turn.action is not None:
+                    steps += 1
+                    observation, *_, info = env.step(turn.action)
+                    assert observation == turn.observation
+                    assert turn.train <= (not info["invalid"])
+                    if not turn.train:
+                        kind = "rejected" if info["invalid"] else segment.subgoal.split()[0]
+                        mistakes.setdefault(kind, []).append(turn.action)
+        assert steps <= shop.step_limit
+    assert mistakes.keys() == {"rejected", "search", "open", "select", "buy"}
+    assert all(action.startswith("search[") for action in mistakes["search"])
+    assert set(mistakes["buy"]) <= {"click[description]", "click[features]", "click[reviews]"}
+
+
+def test_a_wrong_value_is_put_right_and_a_wrong_product_left() -> None:
+    shop = WebShopBenchmark(view="compact", tagger="rule", noise=1.0)
+    left, put_right = 0, 0
+    for number, task in enumerate(shop.tasks("eval")[:30]):
+        goal = shop.store.goal("synthetic", task.options["goal"])
+        assert isinstance(goal.options, dict)
+        for segment in shop.demonstrate(task, random.Random(number)).segments:
+            for wrong, then in itertools.pairwise(segment.turns):
+                assert then.train or wrong.train  # a repair follows at once
+                if wrong.train or wrong.observation in (segment.start, "search page"):
+                    continue
+                if segment.subgoal.startswith("open"):
+                    left += then.action == "click[< prev]"
+                elif segment.subgoal.startswith("select"):
+                    put_right += str(then.action).removeprefix("click[").removesuffix("]") in goal.options.values()
+    assert left >= 10
+    assert put_right >= 10
+
+
+def test_noise_is_drawn_from_the_given_stream(benchmark: WebShopBenchmark) -> None:
+    shop = WebShopBenchmark(view="compact", tagger="rule", noise=0.5)
+    task = shop.tasks("eval")[0]
+    assert shop.demonstrate(task, random.Random(1)) == shop.demonstrate(task, random.Random(1))
+    assert len({str(shop.demonstrate(task, random.Random(seed))) for seed in range(10)}) > 5
+    assert len({str(benchmark.demonstrate(task, random.Random(seed))) for seed in range(3)}) == 1
+
+
 def test_random_blueprints_ignore_the_task(benchmark: WebShopBenchmark) -> None:
     task = benchmark.tasks("eval")[0]
     own = benchmark.demonstrate(task, random.Random(0)).blueprint
@@ -116,13 +176,15 @@ def test_it_can_be_sent_to_a_worker(benchmark: WebShopBenchmark) -> None:
         ({"goals": "all"}, ConfigError, "goals"),
         ({"data": ""}, ConfigError, "data"),
         ({"tagger": "x"}, ConfigError, "tagger"),
+        ({"noise": 1.5}, ConfigError, "noise"),
+        ({"noise": "much"}, ConfigError, "noise"),
         ({"data": "/no/such/folder"}, DataError, "no WebShop data"),
         ({"data": "$HIMAC_NO_SUCH_VARIABLE"}, DataError, "not set"),
     ],
 )
-def test_bad_arguments(kwargs: dict[str, str], error: type[Exception], text: str) -> None:
+def test_bad_arguments(kwargs: dict[str, Any], error: type[Exception], text: str) -> None:
     with pytest.raises(error, match=text):
-        WebShopBenchmark(**kwargs)  # type: ignore[arg-type]
+        WebShopBenchmark(**kwargs)
 
 
 def test_unknown_splits_and_missing_goals(benchmark: WebShopBenchmark) -> None:
