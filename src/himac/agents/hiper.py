@@ -10,6 +10,7 @@ from itertools import takewhile
 from himac.agents.flat import FlatAgent
 from himac.agents.parsing import THINK_TAG, clean_action
 from himac.config import EpisodePolicyConfig
+from himac.scene import Content, join
 
 RULES = "Reply in two lines: KEEP or SWITCH: <sub-goal>, then > <action>."
 
@@ -82,11 +83,11 @@ class HiperAgent(FlatAgent):
     def limits(self) -> EpisodePolicyConfig:
         return self.config.hiper
 
-    def prompt(self, instruction: str, observation: str) -> list[int]:
+    def prompt(self, instruction: str, observation: Content) -> list[int]:
         """Token ids that open the episode."""
         rules = RULES if self.texts.flat else ""  # a model trained for the task needs none
         parts = [self.texts.flat, rules, observation, f"Task: {instruction}"]
-        return self.chat.open("\n".join(part for part in parts if part))
+        return self.chat.open(join("\n", parts))
 
     def decide(self, token_ids: tuple[int, ...]) -> Decision:
         """Total parser of a reply."""

@@ -15,6 +15,7 @@ from himac.config import Config, load_config
 from himac.envs.base import Benchmark, demonstrations
 from himac.errors import ConfigError
 from himac.rollout.runtime import build_benchmark, build_runtime, require_local
+from himac.scene import plain
 from himac.seeding import derive_seed
 from himac.types import Demonstration
 
@@ -72,13 +73,13 @@ def warm_model(config: Config, benchmark: Benchmark, model: str, output: Path) -
 def _texts(benchmark: Benchmark, demos: Iterator[Demonstration]) -> Iterator[str]:
     yield "\n".join((benchmark.texts.planner, benchmark.texts.executor, benchmark.texts.flat))
     for demo in demos:
-        yield f"{demo.observation}\nTask: {demo.instruction}"
+        yield f"{plain(demo.observation)}\nTask: {demo.instruction}"
         yield format_blueprint(demo.blueprint)
         for segment in demo.segments:
-            yield f"{segment.start}\nGoal: {segment.subgoal}"
+            yield f"{plain(segment.start)}\nGoal: {segment.subgoal}"
             for turn in segment.turns:
                 yield turn.action or ""
-                yield turn.observation
+                yield plain(turn.observation)
 
 
 def _fresh(output: Path) -> Path:

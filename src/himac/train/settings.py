@@ -35,6 +35,7 @@ class LearnerConfig:
         value_lr: Learning rate of the heads as a multiple of `lr`.
         value_warmup: Updates at the start in which the heads alone are trained.
         credit: `dgpo` redistributes advantages over tokens, see `train.credit`.
+        freeze_vision: The vision tower of a model that sees pictures stays as it is.
         keep_reference: Keep the frozen reference though no loss needs it (`Learner.reference_logprobs`).
     """
 
@@ -69,6 +70,7 @@ class LearnerConfig:
     value_warmup: int = 0
     credit: CreditKind = "uniform"
     credit_temperature: float = 1.0
+    freeze_vision: bool = True
     keep_reference: bool = False
 
     def __post_init__(self) -> None:
