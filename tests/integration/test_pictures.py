@@ -134,7 +134,7 @@ def test_a_flat_agent_sees_pictures_too(warm: str, tmp_path: Path) -> None:
     assert list((tmp_path / "pictures").glob("*.png"))
 
 
-def test_rollout_workers_share_pictures(warm: str) -> None:
+def test_environment_workers_send_the_same_pictures(warm: str) -> None:
     alone, pair = configuration(f"model.path={warm}"), configuration(f"model.path={warm}", "env.workers=1")
     found = []
     for config in (alone, pair):
