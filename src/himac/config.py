@@ -71,8 +71,23 @@ class EngineConfig(_Node):
         return self
 
 
+class VisionInitConfig(_Node):
+    """Shape of the vision tower of a model made from scratch (Qwen2.5-VL architecture). Null: it reads text only.
+
+    A token covers `merge_size` x `merge_size` patches of `patch_size` x `patch_size` pixels.
+    """
+
+    patch_size: Positive = 8
+    merge_size: Positive = 2
+    hidden_size: Positive = 96
+    layers: Positive = 2
+    heads: Positive = 3
+    intermediate: Positive = 192
+    max_pixels: Positive = 65536
+
+
 class InitConfig(_Node):
-    """Shape of a model made from scratch by `init-model` (Qwen2 architecture, own tokenizer)."""
+    """Shape of a model made from scratch by `init-model` (Qwen2 architecture, own tokenizer); with `vision` it sees."""
 
     vocab_size: Positive = 2048
     hidden_size: Positive = 192
@@ -83,6 +98,7 @@ class InitConfig(_Node):
     lookup_heads: bool = True
     max_position: Positive = 4096
     tokenizer_games: Positive = 500
+    vision: VisionInitConfig | None = None
 
 
 class EnvConfig(_Node):
@@ -315,6 +331,7 @@ class LearnerConfig(_Node):
     value_lr: Annotated[float, Field(gt=0)] = 10.0
     value_warmup: NonNegative = 0
     precision: Literal["fp32", "bf16", "auto"] = "fp32"
+    freeze_vision: bool = True
 
 
 class WarmstartConfig(_Node):
@@ -330,6 +347,7 @@ class WarmstartConfig(_Node):
     formats: tuple[Literal["hierarchical", "flat", "hiper"], ...] = ("hierarchical",)
     context_weight: Annotated[float, Field(ge=0)] = 0.2
     keep_success_only: bool = True
+    freeze_vision: bool = False
 
 
 class TrainConfig(_Node):

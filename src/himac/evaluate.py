@@ -14,6 +14,7 @@ import numpy as np
 from himac.agents.flat import FlatAgent
 from himac.agents.hierarchical import HierarchicalAgent
 from himac.agents.reflexion import ReflexionAgent
+from himac.report.pictures import save_pictures
 from himac.rollout.episode import Proposal, execute, flat_episode, propose
 from himac.rollout.program import Commands
 from himac.rollout.runtime import Runtime
@@ -148,7 +149,9 @@ def summarise(episodes: Sequence[Episode]) -> dict[str, float]:
 
 
 def record(episode: Episode, split_hash: str) -> dict[str, Any]:
-    """One line of `results.jsonl`."""
+    """One line of `results.jsonl`; a picture is its hash there."""
+    contexts = episode.segments if episode.plan is None else (episode.plan, *episode.segments)
+    first = next((context.pictures[0].picture for context in contexts if context.pictures), None)
     return {
         "task_id": episode.task.id,
         "kind": episode.task.kind,
@@ -159,11 +162,12 @@ def record(episode: Episode, split_hash: str) -> dict[str, Any]:
         "stop": str(episode.stop),
         "env_steps": episode.env_steps,
         "blueprint": list(episode.blueprint.subgoals) if episode.blueprint else None,
+        **({} if first is None else {"opening": repr(first)}),
         "transcript": [
             {
                 "subgoal": segment.subgoal,
                 "action": turn.action,
-                "observation": turn.observation,
+                "observation": str(turn.observation),
                 "sub_done": turn.sub_done,
                 "invalid": turn.invalid,
             }
@@ -174,8 +178,11 @@ def record(episode: Episode, split_hash: str) -> dict[str, Any]:
 
 
 def write_results(path: Path, episodes: Sequence[Episode], split_hash: str) -> None:
-    """Write `results.jsonl` whole or not at all."""
-    write_records(path, [record(episode, split_hash) for episode in episodes])
+    """Write `results.jsonl` whole or not at all, and the pictures of the episodes that a report shows."""
+    lines = [record(episode, split_hash) for episode in episodes]
+    write_records(path, lines)
+    with WriteGuard(f"pictures beside {path}"):
+        save_pictures(path.parent, episodes, lines)
 
 
 def write_records(path: Path, lines: Sequence[dict[str, Any]]) -> None:

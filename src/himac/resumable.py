@@ -207,7 +207,7 @@ def trial_record(trial: Trial, split_hash: str, repeat: int, number: int, chat: 
         "repeat": repeat,
         "trial": number,
         "instruction": trial.instruction,
-        "opening": trial.opening,
+        "opening": str(trial.opening),
         "reflection": trial.reflection,
         "usage": asdict(trial.spent),
     }

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from himac.scene import Content, Placed
+
 IntArray = NDArray[np.int32]
 FloatArray = NDArray[np.float32]
 BoolArray = NDArray[np.bool_]
@@ -95,7 +97,7 @@ class Turn:
 
     Attributes:
         action: The environment action, or `None` when the reply was a bare `<sub_done>`.
-        observation: What the environment answered (empty without a step).
+        observation: What the environment answered (empty without a step), text or with pictures.
         reward: Environment reward of the step plus the penalty of an invalid action.
         invalid: The environment rejected the action; the state did not change.
         sub_done: The reply closed the sub-goal.
@@ -105,7 +107,7 @@ class Turn:
     """
 
     action: str | None
-    observation: str
+    observation: Content
     reward: float
     invalid: bool
     sub_done: bool
@@ -124,6 +126,7 @@ class Segment:
             forced tokens (closing tags after the length cap) are false and never trained on.
         logprobs: float32 [T], log-probability under the sampling policy; 0 where not sampled.
         subgoal: Text of the active sub-goal for executor segments, else `None`.
+        pictures: Those in the context; the token ids there are the model's placeholders.
     """
 
     role: Role
@@ -132,6 +135,7 @@ class Segment:
     logprobs: FloatArray
     turns: tuple[Turn, ...] = ()
     subgoal: str | None = None
+    pictures: tuple[Placed, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -210,6 +214,7 @@ class Row:
             token's weight.
         group_id: Comparison group, for logging and sequence-level aggregation.
         value: Targets of the value heads, for methods with a critic.
+        pictures: As in `Segment`; shared, never copied.
     """
 
     input_ids: IntArray
@@ -219,6 +224,7 @@ class Row:
     role: Role
     group_id: str
     value: ValueTargets | None = None
+    pictures: tuple[Placed, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +237,7 @@ class DemoTurn:
     """
 
     action: str | None
-    observation: str
+    observation: Content
     sub_done: bool = False
     train: bool = True
 
@@ -245,7 +251,7 @@ class DemoSegment:
     """
 
     subgoal: str
-    start: str
+    start: Content
     turns: tuple[DemoTurn, ...]
 
 
@@ -255,7 +261,7 @@ class Demonstration:
 
     task: Task
     instruction: str
-    observation: str
+    observation: Content
     segments: tuple[DemoSegment, ...]
     success: bool
 

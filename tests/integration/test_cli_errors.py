@@ -52,7 +52,7 @@ def trained(tiny_yaml: Path, tiny_model: Path, tmp_path_factory: pytest.TempPath
         ("zzz=3", ["unknown configuration key 'zzz'", "known keys here"]),
         ("train.iterations=0", ["'train.iterations'", "greater than 0", "got 0"]),
         ("train.learner.lr=fast", ["'train.learner.lr'", "got 'fast'"]),
-        ("algo.name=ppo", ["'algo'", "ppo", "grpo"]),
+        ("algo.name=sac", ["'algo'", "sac", "grpo"]),
         ("train.iterations", ["is not of the form key.sub=value"]),
         ("seed.deep=1", ["'seed' is a value, not a section"]),
         ("env.name=alfwrld", ["did you mean 'alfworld'"]),

@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 import pytest
 
-from himac.config import Config
+from himac.config import Config, InitConfig, VisionInitConfig
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
@@ -34,7 +34,8 @@ def test_the_page_is_up_to_date(script: dict[str, Any]) -> None:
 
 def test_every_key_is_explained_once_and_no_other(script: dict[str, Any]) -> None:
     algorithms = get_args(Config.model_fields["algo"].annotation)
-    trees = [leaves(Config(algo=algorithm()).model_dump()) for algorithm in algorithms]
+    seeing = InitConfig(vision=VisionInitConfig())
+    trees = [leaves(Config(algo=algorithm(), init=seeing).model_dump()) for algorithm in algorithms]
     keys = set().union(*trees)
     assert keys == set(script["MEANINGS"])
     rows = [line.split("`")[1] for line in script["render"]().splitlines() if line.startswith("| `")]

@@ -10,6 +10,9 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
+from himac.errors import ConfigError
+from himac.scene import Content, Placed, Prompt, Scene
+
 _USER, _REPLY, _NEXT = "himac0user0marker", "himac0reply0marker", "himac0next0marker"
 _KEPT_MESSAGES = 4096  # observations repeat; each is tokenised once
 
@@ -50,13 +53,13 @@ class ChatFormat:
         self.stop_token_ids: tuple[int, ...] = tuple(sorted(known))
         self.stop: tuple[str, ...] = () if len(self.end_ids) == 1 else (self._end,)
 
-    def open(self, text: str) -> list[int]:
-        """Prompt of a new segment: one user message, ready for the reply."""
-        return self._message(self._before, text, self._generation)
+    def open(self, content: Content) -> list[int]:
+        """Prompt of a new segment: one user message, ready for the reply; a `Prompt` when it holds pictures."""
+        return self._message(self._before, content, self._generation)
 
-    def follow(self, text: str) -> list[int]:
+    def follow(self, content: Content) -> list[int]:
         """What comes between the end of a reply and the next one: a user message, ready for the reply."""
-        return self._message(self._between, text, self._next_generation)
+        return self._message(self._between, content, self._next_generation)
 
     def stop_also_at(self, token_ids: Iterable[int]) -> None:
         """Further tokens that end a reply, such as those a model's generation configuration names."""
@@ -74,8 +77,30 @@ class ChatFormat:
         text: str = self._tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
         return text.removesuffix(self._end)
 
-    def _message(self, before: str, text: str, after: str) -> list[int]:
-        return list(self._messages(before, text, after))
+    def _message(self, before: str, content: Content, after: str) -> list[int]:
+        if isinstance(content, Scene):
+            return self._scene(before, content, after)
+        return list(self._messages(before, content, after))
+
+    def _scene(self, before: str, scene: Scene, after: str) -> Prompt:
+        """A message with pictures; the tokenizer of a vision-language model spells those."""
+        spell = getattr(self._tokenizer, "picture_ids", None)
+        if spell is None:
+            raise ConfigError(
+                "the environment shows pictures, but the model reads text only; give a vision-language model, or set "
+                "env.kwargs.observation=text"
+            )
+        ids, placed, text = list[int](), list[Placed](), ""
+        for part in scene.parts:
+            if isinstance(part, str):
+                text += part
+                continue
+            ids += self._messages(before, text, "")
+            before = text = ""
+            spelled: Prompt = spell(part)
+            placed += [one.moved(len(ids)) for one in spelled.pictures]
+            ids += spelled
+        return Prompt([*ids, *self._messages(before, text, after)], placed)
 
     def _message_ids(self, before: str, text: str, after: str) -> list[int]:
         """Template pieces around a message. A control token spelled out inside the message stays plain text."""

@@ -6,6 +6,7 @@ from himac.agents.base import AgentBase
 from himac.agents.parsing import clean_action
 from himac.agents.recorder import SegmentRecorder
 from himac.config import EpisodePolicyConfig
+from himac.scene import Content, join
 from himac.types import Demonstration, Role, Row
 
 
@@ -17,13 +18,11 @@ class FlatAgent(AgentBase):
         """Settings of this policy's replies."""
         return self.config.flat
 
-    def prompt(self, instruction: str, observation: str) -> list[int]:
+    def prompt(self, instruction: str, observation: Content) -> list[int]:
         """Token ids that open the episode."""
-        return self.chat.open(
-            "\n".join(part for part in (self.texts.flat, observation, f"Task: {instruction}") if part)
-        )
+        return self.chat.open(join("\n", (self.texts.flat, observation, f"Task: {instruction}")))
 
-    def turn(self, observation: str, instruction: str) -> list[int]:
+    def turn(self, observation: Content, instruction: str) -> list[int]:
         """Token ids of the next observation."""
         reminder = f"\nTask: {instruction}" if self.limits.repeat_task else ""
         return self.chat.follow(observation + reminder)
@@ -35,7 +34,7 @@ class FlatAgent(AgentBase):
     def demo_rows(self, demo: Demonstration, context_weight: float = 0.0) -> list[Row]:
         """One row; each reply is `lead` and the action."""
         recorder = SegmentRecorder(Role.FLAT, self.prompt(demo.instruction, demo.observation))
-        pending: str | None = None
+        pending: Content | None = None
         for segment in demo.segments:
             first = True
             for turn in segment.turns:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from himac.agents.base import AgentBase
 from himac.agents.parsing import SUB_DONE, Reply, format_blueprint, parse_blueprint, parse_reply
 from himac.agents.recorder import SegmentRecorder
+from himac.scene import Content, join
 from himac.types import Blueprint, Demonstration, DemoTurn, Role, Row
 
 
@@ -15,26 +16,26 @@ class HierarchicalAgent(AgentBase):
     this segment: the "temporal attention mask" of Section 3.2.
     """
 
-    def planner_prompt(self, instruction: str, observation: str) -> list[int]:
+    def planner_prompt(self, instruction: str, observation: Content) -> list[int]:
         """Token ids that ask for a blueprint."""
         parts = [
             self.texts.planner,
             observation if self.config.planner.sees_observation else "",
             f"Task: {instruction}",
         ]
-        return self.chat.open("\n".join(part for part in parts if part))
+        return self.chat.open(join("\n", parts))
 
     def parse_blueprint(self, token_ids: tuple[int, ...], finished: bool) -> Blueprint:
         """Total parser of the planner's reply."""
         return parse_blueprint(self.chat.decode_reply(token_ids), self.config.planner.max_subgoals, finished)
 
-    def executor_prompt(self, subgoal: str, start: str, instruction: str) -> list[int]:
+    def executor_prompt(self, subgoal: str, start: Content, instruction: str) -> list[int]:
         """Token ids that open a segment."""
         task = f"Task: {instruction}" if self.config.executor.sees_task else ""
         parts = [self.texts.executor, task, start, f"Goal: {subgoal}"]
-        return self.chat.open("\n".join(part for part in parts if part))
+        return self.chat.open(join("\n", parts))
 
-    def executor_turn(self, observation: str, subgoal: str) -> list[int]:
+    def executor_turn(self, observation: Content, subgoal: str) -> list[int]:
         """Token ids of the next observation inside a segment."""
         reminder = f"\nGoal: {short_form(subgoal)}" if self.config.executor.repeat_subgoal else ""
         return self.chat.follow(observation + reminder)

@@ -10,6 +10,7 @@ from itertools import takewhile
 from himac.agents.flat import FlatAgent
 from himac.agents.parsing import THINK_TAG, clean_action
 from himac.config import EpisodePolicyConfig
+from himac.scene import Content, join
 
 RULES = "Reply in two lines: KEEP or SWITCH: <sub-goal>, then > <action>."
 
@@ -82,11 +83,10 @@ class HiperAgent(FlatAgent):
     def limits(self) -> EpisodePolicyConfig:
         return self.config.hiper
 
-    def prompt(self, instruction: str, observation: str) -> list[int]:
+    def prompt(self, instruction: str, observation: Content) -> list[int]:
         """Token ids that open the episode."""
         # Always with the rules: a model warm-started in several formats tells them apart by the prompt.
-        parts = [self.texts.flat, RULES, observation, f"Task: {instruction}"]
-        return self.chat.open("\n".join(part for part in parts if part))
+        return self.chat.open(join("\n", [self.texts.flat, RULES, observation, f"Task: {instruction}"]))
 
     def decide(self, token_ids: tuple[int, ...]) -> Decision:
         """Total parser of a reply."""

@@ -13,6 +13,7 @@ from himac.agents.flat import FlatAgent
 from himac.agents.hierarchical import HierarchicalAgent
 from himac.agents.parsing import SUB_DONE, THINK_TAG, Reply, clean_action, format_blueprint, parse_blueprint
 from himac.config import AgentConfig
+from himac.scene import Content, join
 from himac.types import Blueprint, Demonstration, DemoTurn, PromptTexts
 
 _LABELLED = re.compile(r"^[\s*_`#>-]*action[\s*_`]*:[\s*_`]*(\S.*)$", re.IGNORECASE | re.MULTILINE)
@@ -53,9 +54,9 @@ def roomy(config: AgentConfig) -> AgentConfig:
     return config.model_copy(update=roles)
 
 
-def paragraphs(parts: Iterable[str]) -> str:
+def paragraphs(parts: Iterable[Content]) -> Content:
     """The parts that are not empty, an empty line between them."""
-    return "\n\n".join(part for part in parts if part)
+    return join("\n\n", parts)
 
 
 class PlainAgent(FlatAgent):
@@ -73,10 +74,10 @@ class PlainAgent(FlatAgent):
         super().__init__(tokenizer, texts, roomy(config))
         self.example = example
 
-    def prompt(self, instruction: str, observation: str) -> list[int]:
+    def prompt(self, instruction: str, observation: Content) -> list[int]:
         """Token ids that open the episode: rules, form, example, what is remembered, first observation, task."""
         rules = paragraphs((self.config.prompting.instructions, self.texts.flat))
-        start = f"{observation}\nTask: {instruction}"
+        start = observation + f"\nTask: {instruction}"
         return self.chat.open(paragraphs((rules, self.form, self._shown(), self.recollection(), start)))
 
     def parse_action(self, token_ids: tuple[int, ...]) -> str:
@@ -91,14 +92,14 @@ class PlainAgent(FlatAgent):
         """What is known from earlier attempts at this task; nothing here."""
         return ""
 
-    def _shown(self) -> str:
+    def _shown(self) -> Content:
         if self.example is None:
             return ""
         demo = self.example
-        parts = ["Here is a solved example.", f"{demo.observation}\nTask: {demo.instruction}"]
+        parts = list[Content](("Here is a solved example.", demo.observation + f"\nTask: {demo.instruction}"))
         for segment in demo.segments:
             parts += [
-                f"{self.reply(f'I have to {segment.subgoal}.', turn.action)}\n\n{turn.observation}"
+                self.reply(f"I have to {segment.subgoal}.", turn.action) + "\n\n" + turn.observation
                 for turn in segment.turns
                 if turn.action is not None and turn.train
             ]
@@ -118,14 +119,14 @@ class PromptedHierarchicalAgent(HierarchicalAgent):
         super().__init__(tokenizer, texts, roomy(config))
         self.example = example
 
-    def planner_prompt(self, instruction: str, observation: str) -> list[int]:
+    def planner_prompt(self, instruction: str, observation: Content) -> list[int]:
         """Token ids that ask for a blueprint."""
         form = _PLAN_FORM.format(most=self.config.planner.max_subgoals)
-        shown = ""
+        shown: Content = ""
         if self.example is not None:
             given = self._situation(self.example.instruction, self.example.observation)
             plan = format_blueprint(self.example.blueprint)
-            shown = f"Here is an example.\n\n{given}\n\n{plan}\n\nNow it is your turn."
+            shown = "Here is an example.\n\n" + given + f"\n\n{plan}\n\nNow it is your turn."
         start = self._situation(instruction, observation)
         return self.chat.open(paragraphs((self._rules(self.texts.planner), form, shown, start)))
 
@@ -134,15 +135,16 @@ class PromptedHierarchicalAgent(HierarchicalAgent):
         text = THINK_TAG.sub("", self.chat.decode_reply(token_ids))
         return parse_blueprint(text, self.config.planner.max_subgoals, finished)
 
-    def executor_prompt(self, subgoal: str, start: str, instruction: str) -> list[int]:
+    def executor_prompt(self, subgoal: str, start: Content, instruction: str) -> list[int]:
         """Token ids that open a segment."""
-        shown = ""
+        shown: Content = ""
         if self.example is not None and self.example.segments:
             first = self.example.segments[0]
-            turns = "\n\n".join(_spelled(turn, first.subgoal) for turn in first.turns if turn.train)
-            shown = f"Here is an example.\n\n{first.start}\nGoal: {first.subgoal}\n\n{turns}\n\nNow it is your turn."
+            turns = join("\n\n", (_spelled(turn, first.subgoal) for turn in first.turns if turn.train))
+            goal = f"\nGoal: {first.subgoal}\n\n"
+            shown = "Here is an example.\n\n" + first.start + goal + turns + "\n\nNow it is your turn."
         task = f"Task that the goal is a part of: {instruction}" if self.config.executor.sees_task else ""
-        here = "\n".join(part for part in (task, start, f"Goal: {subgoal}") if part)
+        here = join("\n", (task, start, f"Goal: {subgoal}"))
         return self.chat.open(paragraphs((self._rules(self.texts.executor), _EXECUTOR_FORM, shown, here)))
 
     def parse_reply(self, token_ids: tuple[int, ...]) -> Reply:
@@ -161,16 +163,17 @@ class PromptedHierarchicalAgent(HierarchicalAgent):
             return Reply(action, done)
         return Reply(action or "", False)
 
-    def _rules(self, text: str) -> str:
+    def _rules(self, text: str) -> Content:
         return paragraphs((self.config.prompting.instructions, text))
 
-    def _situation(self, instruction: str, observation: str) -> str:
+    def _situation(self, instruction: str, observation: Content) -> Content:
         seen = observation if self.config.planner.sees_observation else ""
-        return "\n".join(part for part in (seen, f"Task: {instruction}") if part)
+        return join("\n", (seen, f"Task: {instruction}"))
 
 
-def _spelled(turn: DemoTurn, subgoal: str) -> str:
+def _spelled(turn: DemoTurn, subgoal: str) -> Content:
     if turn.action is None:
         return SUB_DONE
     done = f"\n{SUB_DONE}" if turn.sub_done else ""
-    return f"Thought: I have to {subgoal}.\nAction: {turn.action}{done}" + (f"\n\n{turn.observation}" * (not done))
+    reply = f"Thought: I have to {subgoal}.\nAction: {turn.action}{done}"
+    return reply if done else reply + "\n\n" + turn.observation

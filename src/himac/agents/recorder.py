@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from himac.scene import Placed, pictures_in
 from himac.types import Role, Row, Segment, Turn
 
 
@@ -16,6 +17,7 @@ class SegmentRecorder:
         self.role = role
         self.subgoal = subgoal
         self.token_ids: list[int] = list(prompt_ids)
+        self.pictures: list[Placed] = list(pictures_in(prompt_ids))
         self._sampled: list[bool] = [False] * len(self.token_ids)
         self._logprobs: list[float] = [0.0] * len(self.token_ids)
         self._mistake: list[bool] = [False] * len(self.token_ids)
@@ -26,6 +28,7 @@ class SegmentRecorder:
 
     def given(self, token_ids: Sequence[int], mistake: bool = False) -> None:
         """Tokens the policy did not choose: observations, forced ends, mistakes shown in a demonstration."""
+        self.pictures.extend(placed.moved(len(self.token_ids)) for placed in pictures_in(token_ids))
         self.token_ids.extend(token_ids)
         self._mistake.extend([mistake] * len(token_ids))
         self._sampled.extend([False] * len(token_ids))
@@ -57,6 +60,7 @@ class SegmentRecorder:
             logprobs=np.asarray(self._logprobs, dtype=np.float32),
             turns=tuple(self._turns),
             subgoal=self.subgoal,
+            pictures=tuple(self.pictures),
         )
 
     def demo_row(self, group_id: str, context_weight: float = 0.0) -> Row:
@@ -70,5 +74,7 @@ class SegmentRecorder:
         weights = np.where(segment.sampled, 1.0, context_weight).astype(np.float32)
         weights[np.asarray(self._mistake, dtype=np.bool_)] = 0.0
         weights[:1] = 0.0
+        for placed in segment.pictures:  # placeholders are no text to predict
+            weights[placed.start : placed.end] = 0.0
         logprobs = np.zeros(len(weights), dtype=np.float32)
-        return Row(segment.token_ids, weights > 0, logprobs, weights, self.role, group_id)
+        return Row(segment.token_ids, weights > 0, logprobs, weights, self.role, group_id, pictures=segment.pictures)

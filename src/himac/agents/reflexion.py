@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from himac.agents.parsing import THINK_TAG
 from himac.agents.prompting import paragraphs
 from himac.agents.react import ReactAgent
+from himac.scene import Content
 from himac.types import Turn
 
 _ASK = """\
@@ -35,7 +36,7 @@ class ReflexionAgent(ReactAgent):
         return f"You have tried this task before and failed. Your notes on what to do better, the newest last:\n{notes}"
 
     def reflection_prompt(
-        self, instruction: str, opening: str, turns: Sequence[Turn], outcome: str, room: int
+        self, instruction: str, opening: Content, turns: Sequence[Turn], outcome: str, room: int
     ) -> list[int]:
         """Token ids that ask what went wrong in a trial.
 
@@ -43,8 +44,8 @@ class ReflexionAgent(ReactAgent):
             outcome: Why the trial ended.
             room: Most tokens; the oldest turns are left out to keep it, at worst all of them.
         """
-        told = [f"Action: {turn.action}\n{turn.observation}" for turn in turns]
-        start = f"Task: {instruction}\n{opening}"
+        told = [f"Action: {turn.action}\n" + turn.observation for turn in turns]
+        start = f"Task: {instruction}\n" + opening
         for first in range(len(told) + 1):
             gap = _LEFT_OUT if first else ""
             end = f"The attempt ended without success: {outcome}."

@@ -15,6 +15,7 @@ from himac.config import load_config
 from himac.errors import ConfigError
 from himac.evaluate import evaluate
 from himac.rollout.runtime import Runtime, build_benchmark, build_runtime
+from himac.scene import Scene, in_words
 from himac.types import Blueprint, Episode, Task, Turn
 
 
@@ -54,10 +55,12 @@ class Screen:
 
     Attributes:
         delay: Seconds to wait after each turn.
+        started: A turn has been shown. Pictures are shown in words, the first one before the first action.
     """
 
     console: Console
     delay: float = 0.0
+    started: bool = False
 
     def task(self, task: Task) -> None:
         """The task that is played."""
@@ -73,8 +76,11 @@ class Screen:
 
     def turn(self, turn: Turn) -> None:
         if turn.action is not None:
+            if isinstance(turn.observation, Scene) and not self.started:
+                self._say(_indented(turn.anchor))
+            self.started = True
             self._say(f"> {turn.action}", "cyan")
-            self._say(f"  {turn.observation}", "red" if turn.invalid else "")
+            self._say(_indented(in_words(turn.observation)), "red" if turn.invalid else "")
         if turn.sub_done:
             self._say("<sub_done>", "green")
         time.sleep(self.delay)
@@ -87,6 +93,10 @@ class Screen:
     def _say(self, text: str, style: str = "") -> None:
         # Models and environments write brackets as they please; nothing of theirs is markup.
         self.console.print(text, style=style, markup=False)
+
+
+def _indented(text: str) -> str:
+    return "  " + text.replace("\n", "\n  ")
 
 
 def _pick(tasks: Sequence[Task], task_id: str | None) -> Task:

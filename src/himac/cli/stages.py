@@ -16,6 +16,7 @@ from himac.config import Config, load_config
 from himac.envs.base import Benchmark, demonstrations
 from himac.errors import ConfigError
 from himac.rollout.runtime import build_benchmark, build_runtime, require_local
+from himac.scene import plain
 from himac.seeding import derive_seed
 from himac.types import Demonstration
 
@@ -75,15 +76,15 @@ def _texts(benchmark: Benchmark, demos: Iterator[Demonstration], formats: Sequen
     if "hiper" in formats:
         yield RULES
     for demo in demos:
-        yield f"{demo.observation}\nTask: {demo.instruction}"
+        yield f"{plain(demo.observation)}\nTask: {demo.instruction}"
         yield format_blueprint(demo.blueprint)
         for segment in demo.segments:
-            yield f"{segment.start}\nGoal: {segment.subgoal}"
+            yield f"{plain(segment.start)}\nGoal: {segment.subgoal}"
             if "hiper" in formats:  # its words are in every reply; spelled letter by letter they are hard to learn
                 yield f"SWITCH: {segment.subgoal}\n> \nKEEP\n> "
             for turn in segment.turns:
                 yield turn.action or ""
-                yield turn.observation
+                yield plain(turn.observation)
 
 
 def _fresh(output: Path) -> Path:

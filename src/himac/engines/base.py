@@ -10,6 +10,7 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from himac.scene import Placed
 from himac.types import FloatArray
 
 
@@ -41,12 +42,14 @@ class GenerateRequest:
         session: Requests of one session extend one another (the turns of a segment); the engine may keep
             its cache between them. Each session has at most one request under way.
         prompt_ids: The whole context, not only what is new.
+        pictures: Those in the context; the ids in their places are the model's placeholders.
     """
 
     id: Hashable
     session: Hashable
     prompt_ids: Sequence[int]
     params: SamplingParams
+    pictures: Sequence[Placed] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +98,12 @@ class Engine(Protocol):
         """Submit all and step until all are finished; completions in the order of the requests."""
         ...
 
-    def score(self, sequences: Sequence[Sequence[int]], temperature: float = 1.0) -> list[FloatArray]:
+    def score(
+        self,
+        sequences: Sequence[Sequence[int]],
+        temperature: float = 1.0,
+        pictures: Sequence[Sequence[Placed]] = (),
+    ) -> list[FloatArray]:
         """Log-probability of each token given those before it, float32 [T] a sequence (0 for the first)."""
         ...
 

@@ -8,16 +8,20 @@ from typing import Any, SupportsFloat
 
 import gymnasium
 
+from himac.scene import Content, observed
 
-class AdmissibleWrapper(gymnasium.Wrapper[str, str, str, str]):
-    """Adds `info["admissible_commands"]` to the text of every observation."""
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
+class AdmissibleWrapper(gymnasium.Wrapper[Any, str, Any, str]):
+    """Adds `info["admissible_commands"]` to every observation, below its text or picture."""
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Content, dict[str, Any]]:
         """Reset the inner environment."""
         observation, info = self.env.reset(seed=seed, options=options)
         return _told(observation, info), info
 
-    def step(self, action: str) -> tuple[str, SupportsFloat, bool, bool, dict[str, Any]]:
+    def step(self, action: str) -> tuple[Content, SupportsFloat, bool, bool, dict[str, Any]]:
         """Step the inner environment."""
         observation, reward, terminated, truncated, info = self.env.step(action)
         return _told(observation, info), reward, terminated, truncated, info
@@ -32,6 +36,7 @@ def _wrapped(make_env: Callable[[], gymnasium.Env[Any, Any]]) -> gymnasium.Env[A
     return AdmissibleWrapper(make_env())
 
 
-def _told(observation: str, info: dict[str, Any]) -> str:
+def _told(observation: Any, info: dict[str, Any]) -> Content:
     commands = info.get("admissible_commands")
-    return f"{observation}\nAdmissible actions: {', '.join(commands)}" if commands else observation
+    seen = observed(observation)
+    return seen + f"\nAdmissible actions: {', '.join(commands)}" if commands else seen

@@ -1,6 +1,7 @@
 """What the rest of the system expects of an environment and of a benchmark.
 
-An environment is a Gymnasium environment with text observations and text actions. After `reset` and `step`, `info`
+An environment is a Gymnasium environment with text actions. It observes text, a picture (uint8 [height, width, 3]), or
+both (a mapping with `text` and `image`). After `reset` and `step`, `info`
 carries:
 
     instruction           str   the task in words (reset)
@@ -52,7 +53,10 @@ class Benchmark(Protocol):
         ...
 
     def start_text(self, subgoal: str, overview: str, observation: str) -> str:
-        """What the executor is shown when a sub-goal becomes active; `observation` is the latest one."""
+        """What the executor is told when a sub-goal becomes active; `observation` is the text of the latest one.
+
+        Where the latest observation holds pictures, they are shown behind what is returned.
+        """
         ...
 
     def demonstrate(self, task: Task, rng: random.Random) -> Demonstration:

@@ -18,6 +18,7 @@ import numpy as np
 
 from himac.envs.base import Benchmark
 from himac.errors import ConfigError, DataError
+from himac.scene import Content, is_picture, observed
 
 NONSENSE = "himac check-env: no environment knows this action"
 _FALLBACK_ACTIONS = ("look", "help", "inventory")
@@ -103,7 +104,7 @@ class _Moment:
     """What must repeat: everything an agent can see of one step."""
 
     action: str | None
-    observation: str
+    observation: Content
     reward: float
     terminated: bool
     truncated: bool
@@ -119,7 +120,7 @@ def _play(
     observation, info = answer
     _check_observation("reset()", observation)
     _check_info("reset()", info, reset=True)
-    moments = [_Moment(None, observation, 0.0, False, False, _visible(info))]
+    moments = [_Moment(None, observed(observation), 0.0, False, False, _visible(info))]
     rng = random.Random(seed)
     for number in range(steps):
         admissible = info.get("admissible_commands")
@@ -151,12 +152,18 @@ def _step(env: gymnasium.Env[Any, Any], action: str) -> tuple[_Moment, dict[str,
     _check_info("step()", info, reset=False)
     if info["won"] and not terminated:
         raise ConfigError("step() reported won=True without terminated=True; a solved task ends the episode.")
-    return _Moment(action, observation, float(reward), bool(terminated), bool(truncated), _visible(info)), info
+    return _Moment(
+        action, observed(observation), float(reward), bool(terminated), bool(truncated), _visible(info)
+    ), info
 
 
 def _check_observation(where: str, observation: Any) -> None:
-    if not isinstance(observation, str):
-        raise ConfigError(f"{where} returned an observation of {_kind(observation)}; describe the state in a str.")
+    parts = list(observation.values()) if isinstance(observation, Mapping) else [observation]
+    if not parts or not all(isinstance(part, str) or is_picture(part) for part in parts):
+        raise ConfigError(
+            f"{where} returned an observation of {_kind(observation)}; describe the state in a str, or show it in a "
+            "uint8 array [height, width, 3]."
+        )
 
 
 def _check_info(where: str, info: Any, reset: bool) -> None:

@@ -1,4 +1,4 @@
-"""Any Gymnasium environment with text observations and text actions, used by its id."""
+"""Any Gymnasium environment with text or picture observations and text actions, used by its id."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import gymnasium
 
 from himac.errors import ConfigError, DataError, MissingDependencyError
+from himac.scene import Content, is_picture, observed, plain
 from himac.types import Demonstration, PromptTexts, Task
 
 VALID_SEED = 1 << 30
@@ -22,36 +23,40 @@ _PLANS = (
 )
 
 
-class GymTextEnv(gymnasium.Wrapper[str, str, Any, str]):
+class GymTextEnv(gymnasium.Wrapper[Any, str, Any, str]):
     """Adds the `info` keys of `himac.envs.base` where the environment does not set them.
 
-    `instruction` is the first observation; `won` is `info["is_success"]`, or else an end with a positive reward.
+    `instruction` is the text of the first observation; `won` is `info["is_success"]`, or else an end with a positive
+    reward.
     """
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Content, dict[str, Any]]:
         rest = dict(options or {})
         seed = rest.pop("seed", seed)
         observation, info = self.env.reset(seed=seed, options=rest or None)
-        text = _text(observation)
-        return text, {**_common(info), "instruction": str(info.get("instruction", text)), "won": False}
+        seen = _seen(observation)
+        return seen, {**_common(info), "instruction": str(info.get("instruction", plain(seen))), "won": False}
 
-    def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
+    def step(self, action: str) -> tuple[Content, float, bool, bool, dict[str, Any]]:
         observation, reward, terminated, truncated, info = self.env.step(action)
         default = info.get("is_success", terminated and float(reward) > 0)
         won = bool(info.get("won", default))
         added = {"won": won, "invalid": bool(info.get("invalid", False))}
-        return _text(observation), float(reward), bool(terminated) or won, bool(truncated), {**_common(info), **added}
+        return _seen(observation), float(reward), bool(terminated) or won, bool(truncated), {**_common(info), **added}
 
 
-def _text(observation: Any) -> str:
+def _seen(observation: Any) -> Content:
+    """Text, a uint8 picture [height, width, 3], or a mapping with `text`, `image` or both."""
     if isinstance(observation, Mapping):
-        observation = observation.get("text")
-    if not isinstance(observation, str):
+        observation = {key: observation[key] for key in ("text", "image") if key in observation} or None
+    if not isinstance(observation, str | Mapping) and not is_picture(observation):
         raise ConfigError(
-            f"the environment observes {type(observation).__name__}, not text; register it with a wrapper that "
-            "describes the state in words."
+            f"the environment observes {type(observation).__name__}, not text or a uint8 RGB picture; register it with "
+            "a wrapper that describes the state in words."
         )
-    return observation
+    return observed(observation)
 
 
 def _common(info: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from rich.rule import Rule
 from rich.text import Text
 
 from himac.report.results import Record
+from himac.scene import in_words
 from himac.types import Episode
 
 _SUB_DONE = "<sub_done>"
@@ -139,7 +140,7 @@ def _transcript(told: Story) -> list[str]:
 def _from_episode(episode: Episode) -> Story:
     plan = episode.blueprint
     parts = tuple(
-        (segment.subgoal, tuple(Line(t.action, t.observation, t.sub_done, t.invalid) for t in segment.turns))
+        (segment.subgoal, tuple(Line(t.action, in_words(t.observation), t.sub_done, t.invalid) for t in segment.turns))
         for segment in episode.segments
     )
     return Story(

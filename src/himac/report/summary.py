@@ -11,6 +11,7 @@ import yaml
 
 from himac.errors import DataError
 from himac.report.episodes import episode_markdown, pick_examples
+from himac.report.pictures import illustrated
 from himac.report.results import Record, number, read_jsonl
 from himac.report.tables import change_table, markdown_table, percent, success_table
 
@@ -56,7 +57,8 @@ def summarise_run(run_dir: Path, examples: int = 3) -> str:
         raise DataError(f"{run_dir} holds no run (no metrics.jsonl); give the directory that `himac train` wrote.")
     metrics = read_jsonl(run_dir / "metrics.jsonl")
     timings = read_jsonl(run_dir / "timings.jsonl") if (run_dir / "timings.jsonl").is_file() else []
-    results = latest_results(run_dir)
+    newest = latest_results(run_dir)
+    results = read_jsonl(newest) if newest else []
     sections = [
         f"# {run_dir.resolve().name}",
         _configuration(run_dir),
@@ -64,15 +66,15 @@ def summarise_run(run_dir: Path, examples: int = 3) -> str:
         _stops(metrics),
         time_split(timings),
         _results(results),
-        _examples(results, examples),
+        _examples(results, examples, newest.parent if newest else run_dir, run_dir),
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
 
 
-def latest_results(run_dir: Path) -> list[dict[str, Any]]:
-    """Records of the newest `results.jsonl` in or below the run directory; empty without one."""
+def latest_results(run_dir: Path) -> Path | None:
+    """The newest `results.jsonl` in or below the run directory."""
     found = sorted(run_dir.rglob("results.jsonl"), key=lambda path: (path.stat().st_mtime, str(path)))
-    return read_jsonl(found[-1]) if found else []
+    return found[-1] if found else None
 
 
 def count_parameters(model_dir: Path) -> int | None:
@@ -211,8 +213,9 @@ def _results(results: Sequence[Record]) -> str:
     return f"## Last evaluation by type\n\n{success_table(results)}" if results else ""
 
 
-def _examples(results: Sequence[Record], count: int) -> str:
+def _examples(results: Sequence[Record], count: int, folder: Path, base: Path) -> str:
     picked = pick_examples(results, count)
     if not picked:
         return ""
-    return "\n\n".join(["## Example episodes", *(episode_markdown(record).rstrip() for record in picked)])
+    shown = (illustrated(episode_markdown(record), record, folder, base) for record in picked)
+    return "\n\n".join(["## Example episodes", *shown])

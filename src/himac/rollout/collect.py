@@ -142,7 +142,9 @@ class Collector:
         for position, request in enumerate(requests):
             key = (slot.index, position)
             pending[key] = (slot, position)
-            self.engine.submit(GenerateRequest(key, request.session, request.prompt_ids, request.params))
+            self.engine.submit(
+                GenerateRequest(key, request.session, request.prompt_ids, request.params, request.pictures)
+            )
 
     def _act(self, slot: _Live, command: Reset | Step, envs: dict[Any, _Live]) -> None:
         clock = time.perf_counter()

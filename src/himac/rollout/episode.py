@@ -16,6 +16,7 @@ from himac.envs.base import Benchmark
 from himac.envs.pool import EnvResult
 from himac.rollout.program import Command, Generate, GenerateMany, Release, Reset, Step, program
 from himac.rollout.returns import episode_return
+from himac.scene import Content, observed, pictures_in, plain, retold
 from himac.seeding import derive_seed
 from himac.types import Blueprint, Episode, Role, Segment, StopReason, Task, Turn
 
@@ -78,9 +79,9 @@ class _World:
 
     setting: Setting
     instruction: str = ""
-    first: str = ""
+    first: Content = ""
     overview: str = ""
-    observation: str = ""
+    observation: Content = ""
     anchor: str = ""
     reward_sum: float = 0.0
     score: float | None = None
@@ -97,8 +98,8 @@ class _World:
         if self._failed(result):
             return
         self.instruction = str(result.info.get("instruction", ""))
-        self.first = self.observation = str(result.observation)
-        self.anchor = str(result.info.get("anchor", self.first))
+        self._see(result)
+        self.first = self.observation
         self.overview = str(result.info.get("overview", ""))
         self.score = result.info.get("score")
 
@@ -108,8 +109,7 @@ class _World:
             return
         config = self.setting.config
         self.steps += 1
-        self.observation = str(result.observation)
-        self.anchor = str(result.info.get("anchor", self.observation))
+        self._see(result)
         self.invalid = bool(result.info.get("invalid", False))
         self.score = result.info.get("score")
         reward = self.setting.benchmark.reward_scale * float(result.reward)
@@ -121,6 +121,15 @@ class _World:
             self.stop = StopReason.STEP_LIMIT
         elif max_repeats and self._stuck(action) >= max_repeats:
             self.stop = StopReason.FAILURE
+
+    def _see(self, result: EnvResult) -> None:
+        self.observation = observed(result.observation, caption=str(result.info.get("anchor", "")))
+        self.anchor = str(result.info.get("anchor", self.observation))
+
+    def start(self, subgoal: str) -> Content:
+        """What a segment starts with: the benchmark's words, and the pictures of the last observation."""
+        text = self.setting.benchmark.start_text(subgoal, self.overview, plain(self.observation))
+        return retold(self.observation, text)
 
     def _stuck(self, action: str) -> int:
         """How often in a row the same rejected action has been sent."""
@@ -184,6 +193,7 @@ def propose(
                 stop=agent.chat.stop,
                 seed=derive_seed(seed, "plan", number),
             ),
+            pictures_in(prompt),
         )
         for number in range(count)
     )
@@ -241,8 +251,8 @@ def _segment(
 ) -> Generator[Command, Any, Segment]:
     """The turns spent on one sub-goal, until `<sub_done>`, the budget, a failure keyword or the episode's end."""
     limits = agent.config.executor
-    start = setting.benchmark.start_text(subgoal, world.overview, world.observation)
-    recorder = SegmentRecorder(Role.EXECUTOR, agent.executor_prompt(subgoal, start, world.instruction), subgoal)
+    prompt = agent.executor_prompt(subgoal, world.start(subgoal), world.instruction)
+    recorder = SegmentRecorder(Role.EXECUTOR, prompt, subgoal)
     if setting.watcher is not None:
         setting.watcher.subgoal(subgoal)
     steps = 0
@@ -253,14 +263,15 @@ def _segment(
             break
         span = recorder.reply(completion.token_ids, completion.logprobs, completion.sampled)
         reply = agent.parse_reply(completion.token_ids)
-        anchor, reward_before, invalid, observation = world.anchor, world.reward_sum, False, ""
+        anchor, reward_before, invalid = world.anchor, world.reward_sum, False
+        observation: Content = ""
         if reply.action is not None:
             yield from world.step(reply.action, limits.max_repeats)
             steps += 1
             invalid, observation = world.invalid, world.observation
         reward = world.reward_sum - reward_before
         _told(setting, recorder, Turn(reply.action, observation, reward, invalid, reply.sub_done, *span, anchor))
-        if world.stop is None and any(word in observation for word in limits.failure_keywords):
+        if world.stop is None and any(word in plain(observation) for word in limits.failure_keywords):
             world.stop = StopReason.FAILURE_KEYWORD
         if reply.sub_done or world.stop is not None:
             break
@@ -331,7 +342,7 @@ def _reply(
         stop=agent.chat.stop,
         seed=derive_seed(seed, len(recorder)),
     )
-    completion: Completion = yield Generate(session, tuple(recorder.token_ids), params)
+    completion: Completion = yield Generate(session, tuple(recorder.token_ids), params, tuple(recorder.pictures))
     return completion if completion.token_ids else None
 
 

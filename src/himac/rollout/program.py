@@ -11,6 +11,7 @@ from functools import update_wrapper
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
 from himac.engines.base import SamplingParams
+from himac.scene import Placed
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,7 @@ class Generate:
     session: Hashable
     prompt_ids: Sequence[int]
     params: SamplingParams
+    pictures: tuple[Placed, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,7 @@ def segment_row(segment: Segment, advantage: ArrayLike, group_id: str) -> Row:
         advantages=np.where(mask, np.broadcast_to(advantage, segment.token_ids.shape)[:end], 0.0).astype(np.float32),
         role=segment.role,
         group_id=group_id,
+        pictures=tuple(placed for placed in segment.pictures if placed.end <= end),
     )
 
 

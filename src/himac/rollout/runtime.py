@@ -132,7 +132,7 @@ def assemble(
 
     if workers > 1 and model.device.type != "cpu":
         raise ConfigError("train.rollout_workers above 1 is for models on a CPU; set it to 1 or model.device=cpu")
-    positions = int(getattr(model.config, "max_position_embeddings", config.agent.max_context))
+    positions = int(getattr(model.config.get_text_config(), "max_position_embeddings", config.agent.max_context))
     max_context = min(config.agent.max_context, positions)
     engine = LocalEngine(model, tokenizer, max_slots=max_live, max_context=max_context)
     runtime = _wire(config, benchmark, model, tokenizer, engine, max_live, max_context)

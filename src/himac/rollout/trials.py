@@ -14,6 +14,7 @@ from himac.engines.base import Completion, SamplingParams
 from himac.rollout.episode import Proposal, Setting, execute, flat_episode, propose
 from himac.rollout.program import Command, Commands, Generate, GenerateMany, Release, Reset, Step
 from himac.rollout.returns import episode_return
+from himac.scene import Content, observed, pictures_in
 from himac.seeding import derive_seed
 from himac.types import Episode, StopReason, Task
 
@@ -48,7 +49,7 @@ class Trial:
     episode: Episode
     spent: Spent = Spent()
     instruction: str = ""
-    opening: str = ""
+    opening: Content = ""
     reflection: str | None = None
 
 
@@ -62,7 +63,7 @@ class _Meter:
 
     spent: Spent = field(default_factory=Spent)
     instruction: str = ""
-    opening: str = ""
+    opening: Content = ""
     steps: int = 0
 
     def follow(self, commands: Commands) -> Generator[Command, Any, Any]:
@@ -88,7 +89,7 @@ class _Meter:
                 self._asked(requests, answer)
             case Reset() if answer.error is None:
                 self.instruction = str(answer.info.get("instruction", ""))
-                self.opening = str(answer.observation)
+                self.opening = observed(answer.observation)
             case Step() if answer.error is None:
                 self.steps += 1
 
@@ -220,7 +221,7 @@ def _reflect(
     session = (episode.task.id, "reflect", seed)
     meter = _Meter()
     try:
-        completion: Completion = yield from meter.follow(_ask(Generate(session, prompt, params)))
+        completion: Completion = yield from meter.follow(_ask(Generate(session, prompt, params, pictures_in(prompt))))
     except _GaveUpError as error:
         failed = replace(episode, stop=StopReason.ENGINE_ERROR, error=str(error))
         return replace(last, episode=failed, spent=last.spent + meter.spent)

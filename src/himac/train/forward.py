@@ -69,7 +69,7 @@ def score_tokens(
 
 def encode(model: Any, batch: MicroBatch) -> Tensor:
     """Last hidden states of the packed rows, [N, d]."""
-    return packed_forward(model, batch.input_ids_N, list(batch.lengths))
+    return packed_forward(model, batch.input_ids_N, list(batch.lengths), batch.pictures)
 
 
 @torch.no_grad()
@@ -92,7 +92,7 @@ def deviation(model: Any, reference: Any, batch: MicroBatch, *, temperature: flo
 
 
 def _piece(model: Any) -> int:
-    return max(1, _LOGITS_AT_ONCE // int(model.config.vocab_size))
+    return max(1, _LOGITS_AT_ONCE // int(model.config.get_text_config().vocab_size))
 
 
 def _entropy(logprobs_MV: Tensor) -> Tensor:

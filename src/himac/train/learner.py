@@ -19,6 +19,7 @@ from torch import Tensor
 
 from himac.algos.losses import kl_penalty, policy_loss, row_weights
 from himac.engines.local.forward import support
+from himac.engines.local.vision import freeze_vision
 from himac.errors import CheckpointError, ConfigError, TrainingError
 from himac.seeding import derive_seed
 from himac.train.credit import redistribute
@@ -61,6 +62,7 @@ class Learner:
         self.config = config
         support(model)  # probes the model once, in full precision
         self.device: torch.device = next(model.parameters()).device
+        freeze_vision(model, config.freeze_vision)
         self.optimizer = make_optimizer(
             model, config.optimizer, config.lr, betas=config.betas, weight_decay=config.weight_decay
         )

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from himac.errors import TrainingError
+from himac.scene import Placed
 from himac.types import Row, ValueTargets
 
 
@@ -30,6 +31,7 @@ class MicroBatch:
         indices: Which rows these are, as positions in the packed sequence of rows; length R.
         lengths: Tokens per row, in the order they are laid out; length R, sum N.
         input_ids_N: int64 [N].
+        pictures: Those of each row, placed in the row's own positions; length R.
         predict_M: int64 [M], flat positions whose hidden state predicts a trained token.
         target_M: int64 [M], the trained tokens.
         old_logprob_M, advantage_M: float32 [M].
@@ -50,6 +52,7 @@ class MicroBatch:
     value_mask_KH: Tensor
     value_old_KH: Tensor
     value_target_KH: Tensor
+    pictures: tuple[tuple[Placed, ...], ...] = ()
 
     def split(self, values_M: Tensor) -> Sequence[Tensor]:
         """One value a trained token, cut into one tensor a row."""
@@ -73,6 +76,8 @@ def check_rows(rows: Sequence[Row], *, supervised: bool = False, heads: int = 0)
             raise TrainingError(
                 f"{where} has vectors of shapes {shapes}; build ids, mask, log-probs and advantages alike."
             )
+        if any(not 0 <= placed.start < placed.end <= length for placed in row.pictures):
+            raise TrainingError(f"{where} has a picture outside of its {length} tokens; cut rows between pictures.")
         if row.loss_mask.dtype != np.bool_ or row.loss_mask[0]:
             raise TrainingError(f"{where} trains its first token or has a mask that is not boolean; fix the loss mask.")
         if supervised:
@@ -161,4 +166,5 @@ def _assemble(rows: Sequence[Row], part: Sequence[int], device: torch.device) ->
         value_mask_KH=tensor(value_mask_NH[valued_K], torch.bool),
         value_old_KH=tensor(column("old")[valued_K], torch.float32),
         value_target_KH=tensor(column("target")[valued_K], torch.float32),
+        pictures=tuple(row.pictures for row in chosen),
     )

@@ -36,6 +36,7 @@ class LearnerConfig:
         value_lr: Learning rate of the heads as a multiple of `lr`.
         value_warmup: Updates at the start in which the heads alone are trained.
         credit: `dgpo` redistributes advantages over tokens, see `train.credit`.
+        freeze_vision: The vision tower of a model that sees pictures stays as it is.
         keep_reference: Keep the frozen reference though no loss needs it (`Learner.reference_logprobs`).
     """
 
@@ -70,6 +71,7 @@ class LearnerConfig:
     value_warmup: int
     credit: CreditKind
     credit_temperature: float
+    freeze_vision: bool
     keep_reference: bool
 
     def __post_init__(self) -> None:

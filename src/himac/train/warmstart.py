@@ -75,6 +75,7 @@ def warmstart(
         credit="uniform",
         value_heads=0,
         keep_reference=False,
+        freeze_vision=settings.freeze_vision,
         mini_batches=1,
         epochs=1,
     )

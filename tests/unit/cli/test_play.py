@@ -6,6 +6,7 @@ import io
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 from rich.console import Console
 
@@ -18,7 +19,8 @@ from himac.errors import ConfigError
 from himac.rollout.collect import Collector
 from himac.rollout.episode import Setting
 from himac.rollout.runtime import Runtime
-from himac.types import StopReason, Task
+from himac.scene import observed
+from himac.types import StopReason, Task, Turn
 from support.toy import ByteTokenizer, ColourBenchmark, ScriptedEngine
 
 TASK = Task("red-blue", "red", {"colours": ["red", "blue"]})
@@ -74,6 +76,16 @@ def test_a_flat_agent_has_no_blueprint() -> None:
     shown = Scripted(["red", "blue"], agent="flat")
     assert "> red\n  you said red\n" in shown.seen[1]
     assert "blueprint" not in shown.output.getvalue()
+
+
+def test_a_picture_is_shown_in_words() -> None:
+    output = io.StringIO()
+    screen = Screen(Console(file=output, width=100, highlight=False))
+    board = observed(np.zeros((2, 2, 3), np.uint8), caption="###\n#@#")
+    for action in ("up", "down"):
+        screen.turn(Turn(action, board, 0.0, False, False, 0, 0, anchor="###\n#_#"))
+    after = "  ###\n  #@#\n"
+    assert output.getvalue() == f"  ###\n  #_#\n> up\n{after}> down\n{after}"
 
 
 def test_brackets_of_the_model_are_text() -> None:

@@ -12,7 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoConfig, AutoTokenizer, Qwen2Config
 
+from himac.config import VisionInitConfig
 from himac.engines.local import init_model, load_model
+from himac.engines.local.forward import support
 from himac.engines.local.init_model import _train_tokenizer
 from himac.errors import ConfigError, ModelError
 
@@ -104,6 +106,30 @@ def test_the_global_random_state_is_left_alone(tmp_path: Path) -> None:
 def test_extra_special_tokens(tmp_path: Path) -> None:
     init_model(tmp_path / "m", ["x"], **SMALL, special_tokens=("<sub_done>", "<plan>"))
     assert len(encode(load_model(tmp_path / "m")[1], "<plan><sub_done>")) == 2
+
+
+def test_a_model_that_sees(tmp_path: Path) -> None:
+    vision = VisionInitConfig(patch_size=4, hidden_size=16, heads=2, layers=1, intermediate=16).model_dump()
+    count = init_model(tmp_path / "m", ["go up"], **{**SMALL, "kv_heads": 2, "layers": 2}, vision=vision)
+    assert (tmp_path / "m" / "preprocessor_config.json").is_file()
+    model, tokenizer = load_model(tmp_path / "m")
+    assert model.config.model_type == "qwen2_5_vl"
+    assert count == sum(parameter.numel() for parameter in model.parameters())
+    assert model.get_input_embeddings().weight.shape[0] == len(tokenizer) <= 400
+    assert model.generation_config.eos_token_id == tokenizer.eos_token_id
+    assert encode(tokenizer, "go<sub_done>")[-1] == tokenizer.convert_tokens_to_ids("<sub_done>")
+    text = tokenizer.apply_chat_template([{"role": "user", "content": "U"}], tokenize=False)
+    assert text == "<|user|>U"
+    assert support(model).slots  # measured against the model's own forward, with a picture too
+
+
+@pytest.mark.parametrize(
+    ("change", "message"), [({"hidden_size": 18}, "multiple of 4 times"), ({"heads": 3}, "multiple of 4 times")]
+)
+def test_impossible_towers(tmp_path: Path, change: dict[str, int], message: str) -> None:
+    vision = VisionInitConfig(hidden_size=16, heads=2).model_dump() | change
+    with pytest.raises(ConfigError, match=message):
+        init_model(tmp_path / "m", ["x"], **{**SMALL, "hidden_size": 32}, vision=vision)
 
 
 def test_nothing_is_overwritten(tmp_path: Path) -> None:

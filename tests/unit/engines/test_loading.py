@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import pickle
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,9 @@ from safetensors.torch import load_file, save_file
 from himac.engines.local import load_model
 from himac.engines.local.attention import NAME
 from himac.engines.local.loading import resolve_device, tune_malloc
+from himac.engines.local.vision import processor
 from himac.errors import ConfigError, ModelError
+from support.tiny_vision import picture, write_model
 
 
 @pytest.fixture
@@ -85,3 +89,41 @@ def test_unknown_dtype_and_device(tiny_path: Path) -> None:
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the setting exists in glibc only")
 def test_malloc_setting_is_accepted() -> None:
     assert tune_malloc()
+
+
+@pytest.fixture(scope="module")
+def seeing(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_model(tmp_path_factory.mktemp("models"), "qwen3-vl")
+
+
+def test_a_model_that_sees_comes_with_its_processor(seeing: Path) -> None:
+    model, tokenizer = load_model(seeing)
+    assert type(model).__name__ == "Qwen3VLForConditionalGeneration"
+    assert model.config.text_config._attn_implementation == NAME
+    assert model.config.vision_config._attn_implementation != NAME
+    assert tokenizer.picture_ids(picture(1)).pictures[0].end == 13
+    other, again = pickle.loads(pickle.dumps((model, tokenizer)))
+    assert again.picture_ids(picture(1)) == tokenizer.picture_ids(picture(1))
+    assert processor(other).count(picture(1)) == 12
+
+
+BLIND: dict[str, Callable[[Path], Any]] = {
+    "image processor in .* cannot be loaded": lambda folder: (folder / "preprocessor_config.json").unlink(),
+    "chat template writes no single": lambda folder: (folder / "chat_template.jinja").write_text("{{ messages }}"),
+}
+
+
+@pytest.mark.parametrize("message", BLIND)
+def test_what_a_model_that_sees_lacks(seeing: Path, tmp_path: Path, message: str) -> None:
+    folder = Path(shutil.copytree(seeing, tmp_path / "model"))
+    BLIND[message](folder)
+    with pytest.raises(ModelError, match=message):
+        load_model(folder)
+
+
+def test_a_chat_template_may_be_a_file_of_its_own(seeing: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(seeing, tmp_path / "model"))
+    template = (folder / "chat_template.jinja").read_text()
+    (folder / "chat_template.jinja").unlink()
+    (folder / "chat_template.json").write_text(json.dumps({"chat_template": template}))
+    assert load_model(folder)[1].chat_template == template

@@ -6,6 +6,8 @@ import pickle
 
 from himac.envs.admissible import with_admissible
 from himac.envs.alfworld.benchmark import AlfworldBenchmark
+from himac.envs.sokoban.benchmark import SokobanBenchmark
+from himac.scene import Picture
 from support.toy import ColourEnv
 
 
@@ -19,6 +21,14 @@ def test_every_observation_lists_them() -> None:
     observation, _, _, _, info = env.step(action)
     assert observation.endswith("\nAdmissible actions: " + ", ".join(info["admissible_commands"]))
     assert observation.count("Admissible") == 1
+
+
+def test_they_stand_below_a_picture() -> None:
+    env = with_admissible(SokobanBenchmark(observation="image", image_size=[6, 6]).make_env)()
+    for seen, info in (env.reset(options={"level": 0}), env.step("up")[0::4]):
+        board, words = seen.parts
+        assert isinstance(board, Picture)
+        assert words == "\nAdmissible actions: " + ", ".join(info["admissible_commands"])
 
 
 def test_environments_without_them_are_left_alone() -> None:

@@ -7,9 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 import gymnasium
+import numpy as np
 import pytest
 
 from himac.envs.check import check_benchmark, check_env
+from himac.envs.sokoban.benchmark import SokobanBenchmark
 from himac.errors import ConfigError, DataError, HimacError
 from himac.types import Task
 from support.toy import ColourBenchmark, ColourEnv
@@ -122,3 +124,10 @@ def test_benchmarks_need_sorted_disjoint_splits() -> None:
     ):
         with pytest.raises(DataError, match=message):
             check_benchmark(TwoSplits(train, valid))
+
+
+def test_pictures_keep_the_promises_too() -> None:
+    check_benchmark(SokobanBenchmark(observation="image", image_size=[12, 12]))
+    wrong = Corridor(lambda observation, info: (np.zeros((2, 2)), info))
+    with pytest.raises(ConfigError, match="describe the state in a str, or show it in a uint8 array"):
+        check_env(wrong)

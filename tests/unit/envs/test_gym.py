@@ -11,13 +11,15 @@ from importlib.metadata import EntryPoint
 from typing import Any
 
 import gymnasium
+import numpy as np
 import pytest
 
 from himac.envs import registry
 from himac.envs.check import check_benchmark
-from himac.envs.gym import GymBenchmark
+from himac.envs.gym import GymBenchmark, GymTextEnv
 from himac.envs.registry import benchmark_names, make_benchmark
 from himac.errors import ConfigError, DataError, MissingDependencyError
+from himac.scene import Picture, Scene
 from support.toy import ColourBenchmark
 
 
@@ -147,3 +149,27 @@ def test_installed_packages_add_benchmarks(monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(ConfigError, match="'broken' cannot be loaded"):
         make_benchmark("broken")
     assert make_benchmark("alfworld").name == "alfworld"
+
+
+class Camera(gymnasium.Env[Any, str]):
+    """Shows what it was built with."""
+
+    def __init__(self, shown: Any) -> None:
+        self.shown = shown
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        return self.shown, {"instruction": "look"}
+
+    def step(self, action: str) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        return self.shown, 1.0, True, False, {}
+
+
+def test_pictures_with_and_without_words() -> None:
+    pixels = np.zeros((3, 4, 3), np.uint8)
+    both = {"text": "a room", "image": pixels}
+    for shown, parts in ((pixels, (Picture(pixels),)), (both, ("a room", Picture(pixels)))):
+        env = GymTextEnv(Camera(shown))
+        assert env.reset()[0] == Scene(parts) == env.step("go")[0]
+    for wrong in (pixels[0], pixels.astype(float), {"sound": 1}):
+        with pytest.raises(ConfigError, match="not text or a uint8 RGB picture"):
+            GymTextEnv(Camera(wrong)).reset()

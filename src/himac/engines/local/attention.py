@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextvars
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -162,7 +162,7 @@ def active_plan(plan: AttentionPlan) -> Iterator[None]:
 
 def enable_attention(model: Any) -> bool:
     """Give the model our attention function if its architecture goes through transformers' attention interface."""
-    config = model.config
+    config = model.config.get_text_config()
     if getattr(config, "_attn_implementation", None) == NAME:
         return True
     layer_types = set(getattr(config, "layer_types", None) or ())
@@ -170,17 +170,29 @@ def enable_attention(model: Any) -> bool:
         return False
     if not getattr(config, "is_causal", True):
         return False
-    model.set_attn_implementation(NAME)
+    # A vision tower keeps its own attention: it has no plan and is not causal.
+    model.set_attn_implementation(NAME if config is model.config else {"text_config": NAME})
     return bool(config._attn_implementation == NAME)
 
 
-def forward_with_plan(model: Any, input_ids_N: Tensor, position_ids_N: Tensor, plan: AttentionPlan) -> Tensor:  # noqa: N803
-    """Last hidden states [N, d] of flattened tokens under `plan`."""
+def forward_with_plan(
+    model: Any,
+    input_ids_N: Tensor,  # noqa: N803
+    position_ids: Tensor,
+    plan: AttentionPlan,
+    inputs: Mapping[str, Any] | None = None,
+) -> Tensor:
+    """Last hidden states [N, d] of flattened tokens under `plan`.
+
+    Args:
+        position_ids: [N], or [3, N] where pictures have rotary positions of three dimensions.
+        inputs: What the decoder takes instead of the token ids; see `vision.insert`.
+    """
     with active_plan(plan):
         out = model.get_decoder()(
-            input_ids=input_ids_N.unsqueeze(0),
-            position_ids=position_ids_N.unsqueeze(0),
+            position_ids=position_ids.unsqueeze(-2),
             use_cache=False,
+            **(inputs or {"input_ids": input_ids_N.unsqueeze(0)}),
             **{_PLAN_ARGUMENT: plan},
         )
     hidden: Tensor = out[0][0]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -13,38 +12,21 @@ from torch import Tensor
 
 from himac.engines.base import Completion, GenerateRequest
 from himac.engines.local.attention import forward_with_plan
-from himac.engines.local.cache import Placement, SlotCache
+from himac.engines.local.cache import SlotCache
 from himac.engines.local.forward import evaluating, packed_forward, project, support
+from himac.engines.local.running import Running
 from himac.engines.local.sampling import choose, uniforms
 from himac.engines.local.slots import CausalTable, NewTokens, SlotPlan
+from himac.engines.local.vision import Piece, forget_pictures, insert
 from himac.engines.local.weights import copy_weights
 from himac.errors import ModelError
+from himac.scene import Placed
 from himac.types import FloatArray
 
 _PASS_TOKENS = 8192
 _SCORE_TOKENS = 8192
 _SCORE_LOGITS = 2**25
 _SEED_MASK = 2**64 - 1
-
-
-@dataclass(slots=True)
-class _Running:
-    """A request under way.
-
-    Attributes:
-        tokens: Prompt and what was generated.
-        encoded: Leading tokens whose keys are in the slot.
-    """
-
-    serial: int
-    request: GenerateRequest
-    tokens: list[int]
-    prompt_length: int
-    limit: int
-    stop_ids: frozenset[int]
-    placement: Placement | None = None
-    encoded: int = 0
-    logprobs: list[float] = field(default_factory=list)
 
 
 class LocalEngine:
@@ -71,17 +53,18 @@ class LocalEngine:
             raise ValueError(f"max_slots must be at least 1 and max_context at least 2, got {max_slots}, {max_context}")
         self.model = model
         self.tokenizer = tokenizer
-        limit = getattr(model.config, "max_position_embeddings", None)
+        limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
         self.max_context = min(max_context, limit) if limit else max_context
         self.max_slots = max_slots
         weight = model.get_input_embeddings().weight
         self._device: torch.device = weight.device
         self._vocabulary: int = weight.shape[0]
         self._serial = 0
-        self._queue: list[_Running] = []
-        self._running: list[_Running] = []
+        self._queue: list[Running] = []
+        self._running: list[Running] = []
         self._finished: list[tuple[int, Completion]] = []
         self._busy: set[Hashable] = set()
+        self._numbers: dict[str, int] = {}
         self._table = CausalTable(weight.dtype, self._device)
         self._cache: SlotCache | None = None
         found = support(model)
@@ -129,7 +112,12 @@ class LocalEngine:
         if self._cache is not None:
             self._cache.release(session)
 
-    def score(self, sequences: Sequence[Sequence[int]], temperature: float = 1.0) -> list[FloatArray]:
+    def score(
+        self,
+        sequences: Sequence[Sequence[int]],
+        temperature: float = 1.0,
+        pictures: Sequence[Sequence[Placed]] = (),
+    ) -> list[FloatArray]:
         """Log-probability of each token given those before it, float32 [T] a sequence (0 for the first)."""
         results: list[FloatArray] = [np.zeros(len(sequence), dtype=np.float32) for sequence in sequences]
         scored = [index for index, sequence in enumerate(sequences) if len(sequence) > 1]
@@ -137,7 +125,8 @@ class LocalEngine:
         with evaluating(self.model), torch.no_grad():
             for batch in _batches(scored, [len(sequence) for sequence in sequences], _SCORE_TOKENS):
                 rows = [np.asarray(sequences[index], dtype=np.int64) for index in batch]
-                for index, values in zip(batch, self._score_rows(rows, scale), strict=True):
+                shown = [pictures[index] for index in batch] if pictures else []
+                for index, values in zip(batch, self._score_rows(rows, scale, shown), strict=True):
                     results[index][1:] = values
         return results
 
@@ -147,6 +136,7 @@ class LocalEngine:
         Tensors that already share the model's storage are skipped. Requests under way go on with the new weights.
         """
         copy_weights(self.model, weights)
+        forget_pictures(self.model)
         if self._cache is not None:
             self._cache.clear()
         for item in self._running:
@@ -165,14 +155,9 @@ class LocalEngine:
             )
         self._serial += 1
         limit = min(request.params.max_new_tokens, self.max_context - len(tokens))
-        item = _Running(
-            serial=self._serial,
-            request=request,
-            tokens=tokens,
-            prompt_length=len(tokens),
-            limit=limit,
-            stop_ids=frozenset(request.params.stop_token_ids),
-        )
+        item = Running(self._serial, request, tokens, limit)
+        if request.pictures:
+            item.show(self.model, self._numbers)
         if limit <= 0:
             self._finished.append((item.serial, self._complete(item, finished=False)))
         else:
@@ -186,12 +171,12 @@ class LocalEngine:
             return done
         with evaluating(self.model), torch.inference_mode():
             self._admit()
-            waves: dict[int, list[_Running]] = {}
+            waves: dict[int, list[Running]] = {}
             for item in self._running:
                 # Requests of earlier steps carry a placement whose wave is over; they go with the first.
                 new = item.placement is not None and not item.logprobs
                 waves.setdefault(item.placement.wave if new and item.placement else 1, []).append(item)
-            still: list[_Running] = []
+            still: list[Running] = []
             for wave in sorted(waves):
                 items = waves[wave]
                 sizes = [len(item.tokens) - item.encoded for item in items]
@@ -205,13 +190,13 @@ class LocalEngine:
     def _admit(self) -> None:
         """Move requests from the queue to slots, oldest first."""
         waiting = {item.request.session for item in self._queue}
-        left: list[_Running] = []
+        left: list[Running] = []
         for item in self._queue:
             if len(self._running) >= self.max_slots:
                 left.append(item)
                 continue
             if self._cache is not None:
-                prompt = np.array(item.tokens, dtype=np.int32)
+                prompt = np.array(item.named(0), dtype=np.int32)
                 placement = self._cache.place(item.request.session, prompt, waiting)
                 if placement is None:
                     left.append(item)
@@ -221,7 +206,7 @@ class LocalEngine:
             self._running.append(item)
         self._queue = left
 
-    def _advance(self, items: list[_Running], still: list[_Running], done: list[tuple[int, Completion]]) -> None:
+    def _advance(self, items: list[Running], still: list[Running], done: list[tuple[int, Completion]]) -> None:
         """Encode what is new of each request and choose its next token."""
         if self._cache is None:
             hidden = self._encode_all(items)
@@ -251,9 +236,9 @@ class LocalEngine:
                 self._cache.finish(item.placement.slot)
             done.append((item.serial, self._complete(item, finished=finished)))
 
-    def _encode_new(self, items: list[_Running], cache: SlotCache) -> tuple[Tensor, list[_Running]]:
+    def _encode_new(self, items: list[Running], cache: SlotCache) -> tuple[Tensor, list[Running]]:
         """Last hidden state [B, d] of each request through the slot cache, and the requests in that order."""
-        placed: list[tuple[_Running, NewTokens]] = []
+        placed: list[tuple[Running, NewTokens]] = []
         for item in items:
             assert item.placement is not None
             placed.append((item, NewTokens(item.placement.slot, item.encoded, len(item.tokens) - item.encoded)))
@@ -264,27 +249,38 @@ class LocalEngine:
             if item.placement is not None and not item.logprobs and item.encoded == item.placement.reused:
                 cache.copy_prefix(item.placement)
         ids = np.concatenate([item.tokens[row.cached :] for item, row in placed])
-        positions = np.concatenate([np.arange(row.cached, row.cached + row.count) for row in rows])
-        plan = SlotPlan(cache.storage, rows, self._table, batched=self._device.type != "cpu")
-        hidden = forward_with_plan(self.model, self._tensor(ids), self._tensor(positions), plan)
-        for item, row in placed:
-            cache.record(row.slot, row.cached, item.tokens[row.cached :])
-            item.encoded = len(item.tokens)
+        parts = [item.positions(row.cached) for item, row in placed]
         ends = np.cumsum([row.count for row in rows]) - 1
+        pieces = list[Piece]()
+        if any(part.ndim == 2 for part in parts):
+            parts = [np.broadcast_to(part, (3, part.shape[-1])) for part in parts]
+            starts = ends + 1 - [row.count for row in rows]
+            for (item, row), start in zip(placed, starts.tolist(), strict=True):
+                pieces += item.pieces(row.cached, start)
+        tokens = self._tensor(ids)
+        plan = SlotPlan(cache.storage, rows, self._table, batched=self._device.type != "cpu")
+        inputs = insert(self.model, tokens, pieces) if pieces else None
+        positions = self._tensor(np.concatenate(parts, axis=-1))
+        hidden = forward_with_plan(self.model, tokens, positions, plan, inputs)
+        for item, row in placed:
+            cache.record(row.slot, row.cached, item.named(row.cached))
+            item.encoded = len(item.tokens)
         last = hidden if len(ends) == len(ids) else hidden.index_select(0, self._tensor(ends))
         return last, [item for item, _ in placed]
 
-    def _encode_all(self, items: list[_Running]) -> Tensor:
+    def _encode_all(self, items: list[Running]) -> Tensor:
         """Last hidden state [B, d] of each request without a cache, for architectures that cannot use ours."""
         lengths = [len(item.tokens) for item in items]
         ids = self._tensor(np.concatenate([item.tokens for item in items]))
-        hidden = packed_forward(self.model, ids, lengths)
+        hidden = packed_forward(self.model, ids, lengths, [item.request.pictures for item in items])
         return hidden.index_select(0, self._tensor(np.cumsum(lengths) - 1))
 
-    def _score_rows(self, rows: list[NDArray[np.int64]], scale: float) -> Iterator[FloatArray]:
+    def _score_rows(
+        self, rows: list[NDArray[np.int64]], scale: float, pictures: Sequence[Sequence[Placed]]
+    ) -> Iterator[FloatArray]:
         lengths = [len(row) for row in rows]
         ids = self._tensor(np.concatenate(rows))
-        hidden = packed_forward(self.model, ids, lengths)
+        hidden = packed_forward(self.model, ids, lengths, pictures)
         starts = np.cumsum([0, *lengths])
         source = np.concatenate([np.arange(start, start + n - 1) for start, n in zip(starts, lengths, strict=False)])
         values = []
@@ -297,7 +293,7 @@ class LocalEngine:
         flat = torch.cat(values).cpu().numpy()
         return iter(np.split(flat, np.cumsum([n - 1 for n in lengths])[:-1]))
 
-    def _hit_stop_string(self, item: _Running) -> bool:
+    def _hit_stop_string(self, item: Running) -> bool:
         stops = item.request.params.stop
         if not stops:
             return False
@@ -307,7 +303,7 @@ class LocalEngine:
         text = self._decode(item.tokens[max(item.prompt_length, len(item.tokens) - tail) :])
         return any(stop in text for stop in stops)
 
-    def _complete(self, item: _Running, *, finished: bool) -> Completion:
+    def _complete(self, item: Running, *, finished: bool) -> Completion:
         tokens = tuple(item.tokens[item.prompt_length :])
         return Completion(
             id=item.request.id,

@@ -13,11 +13,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from himac.engines.local.attention import PackedPlan, enable_attention, forward_with_plan, restarting_positions
+from himac.engines.local.vision import insert, packed_pictures, processor, rope_positions, sees_pictures
 from himac.errors import ModelError
+from himac.scene import Picture, Placed
 
 logger = logging.getLogger(__name__)
 
@@ -46,13 +49,19 @@ class Support:
 _SUPPORT: weakref.WeakKeyDictionary[Any, Support] = weakref.WeakKeyDictionary()
 
 
-def packed_forward(model: Any, input_ids_N: Tensor, lengths_R: Sequence[int]) -> Tensor:  # noqa: N803
+def packed_forward(
+    model: Any,
+    input_ids_N: Tensor,  # noqa: N803
+    lengths_R: Sequence[int],  # noqa: N803
+    pictures_R: Sequence[Sequence[Placed]] = (),  # noqa: N803
+) -> Tensor:
     """Last hidden states of rows laid end to end, each encoded as if alone.
 
     Args:
         model: A Hugging Face causal language model.
         input_ids_N: int [N], the rows' tokens one after another.
         lengths_R: Tokens of each row (at least 1); they sum to N.
+        pictures_R: Pictures of each row, placed in the row's own positions; none by default.
 
     Returns:
         Hidden states [N, d], differentiable.
@@ -60,7 +69,10 @@ def packed_forward(model: Any, input_ids_N: Tensor, lengths_R: Sequence[int]) ->
     lengths = [int(length) for length in lengths_R]
     if sum(lengths) != input_ids_N.shape[0] or min(lengths, default=1) < 1:
         raise ValueError(f"row lengths must be positive and sum to {input_ids_N.shape[0]} tokens, got {lengths}")
-    if support(model).packed:
+    found = support(model)
+    if any(pictures_R):
+        return _with_pictures(model, input_ids_N.long(), lengths, pictures_R)
+    if found.packed:
         positions = restarting_positions(lengths, input_ids_N.device)
         return forward_with_plan(model, input_ids_N.long(), positions, PackedPlan(lengths))
     return _padded_forward(model, input_ids_N.long(), lengths)
@@ -74,7 +86,7 @@ def logits_at(model: Any, hidden: Tensor, index: Tensor) -> Tensor:
 def project(model: Any, hidden: Tensor) -> Tensor:
     """Logits of hidden states [..., d], with the scalings some architectures apply after the output layer."""
     logits: Tensor = model.get_output_embeddings()(hidden)
-    config = model.config
+    config = model.config.get_text_config()
     if (scale := getattr(config, "logit_scale", None)) is not None:  # Cohere
         logits = logits * scale
     if (divisor := getattr(config, "logits_scaling", None)) is not None:  # Granite
@@ -88,12 +100,15 @@ def support(model: Any) -> Support:
     """Measure (once per model) what the architecture supports.
 
     Raises:
-        ModelError: Logits are not the output layer applied to the last hidden states.
+        ModelError: Logits are not the output layer applied to the last hidden states, or pictures do not give what
+            the model's own forward gives.
     """
     found = _SUPPORT.get(model)
     if found is None:
         with evaluating(model), torch.no_grad():
             found = _probe(model)
+            if sees_pictures(model):
+                _probe_pictures(model, found)
         _SUPPORT[model] = found
         if not found.packed:
             logger.warning(
@@ -135,7 +150,8 @@ class _ProbePlan(PackedPlan):
 def _probe(model: Any) -> Support:
     device = model.get_input_embeddings().weight.device
     rows = [[1, 2, 3], [2, 1]]
-    ids = [torch.tensor(row, device=device) % model.config.vocab_size for row in rows]
+    config = model.config.get_text_config()
+    ids = [torch.tensor(row, device=device) % config.vocab_size for row in rows]
     plain = [model.get_decoder()(input_ids=row.unsqueeze(0), use_cache=False)[0][0] for row in ids]
     logits = model(input_ids=ids[0].unsqueeze(0), use_cache=False).logits[0]
     if not _close(project(model, plain[0]), logits):
@@ -151,8 +167,8 @@ def _probe(model: Any) -> Support:
         packed = forward_with_plan(model, torch.cat(ids), restarting_positions(lengths, device), plan)
     except (NotImplementedError, TypeError, AttributeError):
         return _without_attention(model)
-    layers = int(getattr(model.config, "num_hidden_layers", 0))
-    sliding = "sliding_attention" in (getattr(model.config, "layer_types", None) or ())
+    layers = int(getattr(config, "num_hidden_layers", 0))
+    sliding = "sliding_attention" in (getattr(config, "layer_types", None) or ())
     if sorted(plan.shapes) != list(range(layers)) or (sliding and plan.windows == {None}):
         return _without_attention(model)
     if not _close(packed, torch.cat(plain)):
@@ -164,6 +180,29 @@ def _probe(model: Any) -> Support:
     return Support(packed=True, layers=layers, kv_heads=kv_heads, head_dim=key_dim)
 
 
+def _probe_pictures(model: Any, found: Support) -> None:
+    """Compare a sequence of two words around a picture with the model's own forward."""
+    device = model.get_input_embeddings().weight.device
+    picture = Picture(np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8))
+    pixels, grid = processor(model).pixels(picture)
+    count = processor(model).count(picture)
+    ids = torch.tensor([1, *[model.config.image_token_id] * count, 2], device=device)
+    kinds = (ids == model.config.image_token_id).long().unsqueeze(0)
+    plain = model(
+        input_ids=ids.unsqueeze(0),
+        pixel_values=torch.from_numpy(pixels).to(device),
+        image_grid_thw=torch.tensor([grid], device=device),
+        mm_token_type_ids=kinds,
+        use_cache=False,
+    ).logits[0]
+    placed = [Placed(1, 1 + count, picture)]
+    if not found.packed or not _close(project(model, _with_pictures(model, ids, [len(ids)], [placed])), plain):
+        raise ModelError(
+            f"{type(model).__name__} puts pictures into its decoder in a way that is not supported; use a model of the "
+            "Qwen2.5-VL or Qwen3-VL architecture."
+        )
+
+
 def _without_attention(model: Any) -> Support:
     model.set_attn_implementation("sdpa" if getattr(model, "_supports_sdpa", False) else "eager")
     return Support(packed=False)
@@ -173,6 +212,18 @@ def _close(left: Tensor, right: Tensor) -> bool:
     tolerance = 1e-3 if left.dtype == torch.float32 else 5e-2
     scale = right.float().abs().max().clamp_min(1e-6)
     return bool((left.float() - right.float()).abs().max() <= tolerance * scale)
+
+
+def _with_pictures(
+    model: Any,
+    input_ids_N: Tensor,  # noqa: N803
+    lengths: list[int],
+    pictures_R: Sequence[Sequence[Placed]],  # noqa: N803
+) -> Tensor:
+    rope = [rope_positions(model, length, row) for length, row in zip(lengths, pictures_R, strict=True)]
+    positions = torch.from_numpy(np.concatenate(rope, axis=1)).to(input_ids_N.device)
+    inputs = insert(model, input_ids_N, packed_pictures(pictures_R, lengths))
+    return forward_with_plan(model, input_ids_N, positions, PackedPlan(lengths), inputs)
 
 
 def _padded_forward(model: Any, input_ids_N: Tensor, lengths: list[int]) -> Tensor:  # noqa: N803

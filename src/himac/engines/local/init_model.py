@@ -1,11 +1,11 @@
-"""Make a small Qwen2 model with its own tokenizer, from scratch and without a network."""
+"""Make a small Qwen2 or Qwen2.5-VL model with its own tokenizer, from scratch and without a network."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,22 +13,35 @@ import torch
 from tokenizers import AddedToken, pre_tokenizers
 from transformers import Qwen2Config, Qwen2ForCausalLM, Qwen2Tokenizer
 
+from himac.engines.local.init_vision import IMAGE, VISION_TOKENS, image_processor, vision_language_model
 from himac.engines.local.loading import quiet
+from himac.engines.local.picture_tokenizer import PictureTokenizer
 from himac.engines.local.structured_init import structure_attention
+from himac.engines.local.vision import PictureProcessor
 from himac.errors import ConfigError, ModelError
 
 USER, ASSISTANT, END, PAD = "<|user|>", "<|assistant|>", "<|im_end|>", "<|pad|>"
 NUMBERS = tuple(f" {number}" for number in range(61))
 
-CHAT_TEMPLATE = (
+_TEMPLATE = (
     "{%- for message in messages -%}"
     "{%- if message['role'] == 'assistant' -%}"
     "{{- '" + ASSISTANT + "' + message['content'] + '" + END + "' -}}"
     "{%- else -%}"
-    "{{- '" + USER + "' + message['content'] -}}"
+    "USERS_MESSAGE"
     "{%- endif -%}"
     "{%- endfor -%}"
     "{%- if add_generation_prompt -%}{{- '" + ASSISTANT + "' -}}{%- endif -%}"
+)
+CHAT_TEMPLATE = _TEMPLATE.replace("USERS_MESSAGE", "{{- '" + USER + "' + message['content'] -}}")
+PICTURE_TEMPLATE = _TEMPLATE.replace(
+    "USERS_MESSAGE",
+    "{{- '" + USER + "' -}}"
+    "{%- if message['content'] is string -%}{{- message['content'] -}}{%- else -%}"
+    "{%- for part in message['content'] -%}"
+    "{%- if part['type'] == 'image' -%}{{- '" + IMAGE + "' -}}{%- else -%}{{- part['text'] -}}{%- endif -%}"
+    "{%- endfor -%}"
+    "{%- endif -%}",
 )
 
 
@@ -46,8 +59,11 @@ def init_model(
     lookup_heads: bool = True,
     seed: int = 0,
     special_tokens: tuple[str, ...] = ("<sub_done>",),
+    vision: Mapping[str, int] | None = None,
 ) -> int:
     """Write an untrained Qwen2 model (tied embeddings, float32) and a tokenizer trained on `texts` to `path`.
+
+    With `vision` it is a Qwen2.5-VL model with an image processor.
 
     The directory appears complete or not at all. The tokenizer is a byte-level BPE inside Qwen2's own pipeline (NFC
     normalisation, single digits), so that `AutoTokenizer` restores it unchanged; " 0" to " 60" are one token each.
@@ -61,6 +77,7 @@ def init_model(
         lookup_heads: Start with heads that look things up in the context; see `structured_init`. Needs
             `kv_heads == heads`.
         special_tokens: Further strings that are one token each and stay visible in decoded text.
+        vision: Shape of the vision tower, see `himac.config.VisionInitConfig`; `None` for a model that reads text only.
 
     Returns:
         Number of parameters, shared ones counted once.
@@ -69,7 +86,9 @@ def init_model(
     target = Path(path)
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):
         raise ModelError(f"{target} already exists; choose a new directory or remove it first.")
-    tokenizer = _train_tokenizer(texts, vocab_size, max_position, special_tokens)
+    tokenizer: Any = _train_tokenizer(
+        texts, vocab_size, max_position, special_tokens, VISION_TOKENS if vision is not None else ()
+    )
     config = Qwen2Config(
         vocab_size=len(tokenizer),
         hidden_size=hidden_size,
@@ -86,12 +105,15 @@ def init_model(
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model: Any = Qwen2ForCausalLM(config)
+        model: Any = Qwen2ForCausalLM(config) if vision is None else vision_language_model(config, tokenizer, **vision)
     if lookup_heads:
         structure_attention(model, torch.Generator().manual_seed(seed))
     model.generation_config.update(
         eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, do_sample=True
     )
+    if vision is not None:
+        processor = PictureProcessor(image_processor(**vision))
+        tokenizer = PictureTokenizer(tokenizer, processor, model.config.image_token_id)
     _write(target, model, tokenizer)
     return sum(parameter.numel() for parameter in model.parameters())
 
@@ -105,9 +127,15 @@ def _check_shape(hidden_size: int, layers: int, heads: int, kv_heads: int) -> No
         raise ConfigError(f"heads {heads} must be a multiple of kv_heads {kv_heads}; change one of them.")
 
 
-def _train_tokenizer(texts: Iterable[str], vocab_size: int, max_position: int, special: tuple[str, ...]) -> Any:
+def _train_tokenizer(
+    texts: Iterable[str],
+    vocab_size: int,
+    max_position: int,
+    special: tuple[str, ...],
+    vision_tokens: tuple[str, ...] = (),
+) -> Any:
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    controls = (USER, ASSISTANT, END, PAD)
+    controls = (USER, ASSISTANT, END, PAD, *vision_tokens)
     added = len(dict.fromkeys((*NUMBERS, *controls, *special)))
     if vocab_size < len(alphabet) + added:
         raise ConfigError(
@@ -122,11 +150,13 @@ def _train_tokenizer(texts: Iterable[str], vocab_size: int, max_position: int, s
         {
             "eos_token": AddedToken(END, normalized=False, special=True),
             "pad_token": AddedToken(PAD, normalized=False, special=True),
-            "extra_special_tokens": [AddedToken(name, normalized=False, special=True) for name in (USER, ASSISTANT)],
+            "extra_special_tokens": [
+                AddedToken(name, normalized=False, special=True) for name in (USER, ASSISTANT, *vision_tokens)
+            ],
         }
     )
     tokenizer.add_tokens([AddedToken(name, normalized=False, special=False) for name in special])
-    tokenizer.chat_template = CHAT_TEMPLATE
+    tokenizer.chat_template = PICTURE_TEMPLATE if vision_tokens else CHAT_TEMPLATE
     tokenizer.model_max_length = max_position
     tokenizer.clean_up_tokenization_spaces = False
     return tokenizer

@@ -1,9 +1,10 @@
-"""Load a causal language model and its tokenizer from a Hugging Face directory."""
+"""Load a language model, with or without eyes, and its tokenizer from a Hugging Face directory."""
 
 from __future__ import annotations
 
 import ctypes
 import functools
+import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,11 +12,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
+from transformers import (
+    AutoConfig,
+    AutoImageProcessor,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    AutoTokenizer,
+)
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
+)
 from transformers.utils import logging as transformers_logging
 
 from himac.engines.local.attention import enable_attention
+from himac.engines.local.picture_tokenizer import PictureTokenizer
+from himac.engines.local.vision import PROCESSOR, PictureProcessor
 from himac.errors import ConfigError, ModelError
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -27,8 +39,11 @@ _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 def load_model(path: str | Path, dtype: str = "float32", device: str = "cpu") -> tuple[Any, Any]:
     """Load `(model, tokenizer)` from a directory in Hugging Face format.
 
+    A vision-language model comes with a `PictureTokenizer`, whose image processor it keeps too.
+
     Args:
-        path: Directory with `config.json`, weights and tokenizer files; nothing is downloaded.
+        path: Directory with `config.json`, weights, tokenizer files and, for a vision-language model, those of the
+            image processor; nothing is downloaded.
         dtype: `float32`, `bfloat16` or `float16`.
         device: `cpu`, `cuda` (or `cuda:N`) or `auto`, which takes the accelerator when there is one.
 
@@ -43,11 +58,14 @@ def load_model(path: str | Path, dtype: str = "float32", device: str = "cpu") ->
     _check_files(folder)
     config = _load_config(folder)
     tokenizer = _load_tokenizer(folder)
+    sees = _sees_pictures(config)
+    processor = _load_processor(folder) if sees else None
+    auto: Any = AutoModelForImageTextToText if sees else AutoModelForCausalLM
     if target.type == "cpu":
         tune_malloc()
     try:
         with quiet():
-            loaded: Any = AutoModelForCausalLM.from_pretrained(
+            loaded: Any = auto.from_pretrained(
                 folder, config=config, dtype=_DTYPES[dtype], local_files_only=True, output_loading_info=True
             )
     except Exception as error:
@@ -63,6 +81,9 @@ def load_model(path: str | Path, dtype: str = "float32", device: str = "cpu") ->
     model.to(target)
     model.eval()
     enable_attention(model)
+    if processor is not None:
+        setattr(model, PROCESSOR, processor)
+        tokenizer = PictureTokenizer(tokenizer, processor, int(config.image_token_id))
     return model, tokenizer
 
 
@@ -127,16 +148,40 @@ def _load_config(folder: Path) -> Any:
             f"The architecture described by {folder / 'config.json'} is unknown or broken ({_first_line(error)}); "
             "use a causal language model that the installed transformers supports."
         ) from error
-    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING and not _sees_pictures(config):
         raise ModelError(
             f"{folder} holds a {config.model_type!r} model, which is no causal language model; choose one that is."
         )
     return config
 
 
+def _sees_pictures(config: Any) -> bool:
+    """Whether it describes a model of images and text with placeholders of one kind."""
+    return (
+        type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+        and hasattr(config, "vision_config")
+        and getattr(config, "image_token_id", None) is not None
+    )
+
+
+def _load_processor(folder: Path) -> PictureProcessor:
+    try:
+        # Pillow's resampling, so that pixels are the same whether torchvision is installed or not.
+        auto: Any = AutoImageProcessor
+        return PictureProcessor(auto.from_pretrained(folder, local_files_only=True, backend="pil"))
+    except Exception as error:
+        raise ModelError(
+            f"The image processor in {folder} cannot be loaded ({_first_line(error)}); add preprocessor_config.json of "
+            "the model to the directory."
+        ) from error
+
+
 def _load_tokenizer(folder: Path) -> Any:
     try:
-        return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        if not tokenizer.chat_template and (older := folder / "chat_template.json").is_file():
+            tokenizer.chat_template = json.loads(older.read_text(encoding="utf-8"))["chat_template"]
+        return tokenizer
     except Exception as error:
         raise ModelError(
             f"The tokenizer in {folder} cannot be loaded ({_first_line(error)}); save it again with save_pretrained."

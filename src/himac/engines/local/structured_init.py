@@ -25,24 +25,25 @@ MARK_GAIN, COPY_GAIN = 1.0, 1.0
 
 
 def structure_attention(model: Any, generator: torch.Generator) -> None:
-    """Lay out lookup heads in a Qwen2 model whose `kv_heads` equals `heads`.
+    """Lay out lookup heads in a Qwen2 or Qwen2.5-VL model whose `kv_heads` equals `heads`.
 
     Layer 0, head 0 attends to the preceding token. In every later layer head 0 completes the induction (it looks for
     what followed an earlier occurrence of the present token) and head 1 looks for the present token itself.
     """
-    config = model.config
+    config = model.config.get_text_config()
+    decoder = model.get_decoder()
     if config.num_key_value_heads != config.num_attention_heads or config.num_hidden_layers < 2:
         return
     size = config.hidden_size // config.num_attention_heads
     content, mark = _frames(config.hidden_size, size, generator)
     with torch.no_grad():
         # Heads read normalised states; this brings what they write back to the scale of the embeddings.
-        scale = float(model.model.embed_tokens.weight.std())
-        first = model.model.layers[0].self_attn
-        _previous_token_head(first, size, _frequencies(model, size))
+        scale = float(decoder.embed_tokens.weight.std())
+        first = decoder.layers[0].self_attn
+        _previous_token_head(first, size, _frequencies(decoder, size))
         first.v_proj.weight[:size] = content
         first.o_proj.weight[:, :size] = MARK_GAIN * scale * mark.T
-        for layer in model.model.layers[1:]:
+        for layer in decoder.layers[1:]:
             attention = layer.self_attn
             _match_head(attention, 0, size, content, mark, COPY_GAIN * scale * content)
             if config.num_attention_heads > 1:
@@ -58,8 +59,8 @@ def _frames(width: int, size: int, generator: torch.Generator) -> tuple[Tensor, 
     return square[:size], other[:size]
 
 
-def _frequencies(model: Any, size: int) -> Tensor:
-    inverse: Tensor = model.model.rotary_emb.inv_freq
+def _frequencies(decoder: Any, size: int) -> Tensor:
+    inverse: Tensor = decoder.rotary_emb.inv_freq
     return inverse.detach().float()[: size // 2]
 
 

@@ -20,6 +20,7 @@ from himac.engines.openai.retry import is_passing, pause, retry_after
 from himac.engines.openai.tokenizer import ChatTokenizer
 from himac.engines.openai.wire import BrokenAnswerError, body, completion, read
 from himac.errors import ConfigError, EndpointError, MissingDependencyError, ModelError
+from himac.scene import Placed
 from himac.types import FloatArray
 
 logger = logging.getLogger(__name__)
@@ -138,7 +139,12 @@ class OpenAIEngine:
                 del self._running[serial]
                 future.cancel()
 
-    def score(self, sequences: Sequence[Sequence[int]], temperature: float = 1.0) -> list[FloatArray]:
+    def score(
+        self,
+        sequences: Sequence[Sequence[int]],
+        temperature: float = 1.0,
+        pictures: Sequence[Sequence[Placed]] = (),
+    ) -> list[FloatArray]:
         """Not possible: chat endpoints do not score given text.
 
         Raises:

@@ -26,28 +26,37 @@ _BUILTIN_NAMES = ", ".join(BUILTIN_PREFIX + name for name in BUILTIN_SETS)
 
 # A small model is trained for the task and needs no rules; each prompt's form says which role is asked for.
 _COMPACT_TEXTS = PromptTexts(planner="", executor="", flat="")
-_BOARD = """The board is a grid; r2c3 is row 2, column 3, counted from 0 at the top left with the outer walls.
-Symbols: # wall, _ floor, . target, $ box, * box on a target, @ player, + player on a target."""
-_RULES = f"""{_BOARD}
-Moves: up, down, left, right. A move into a box pushes it one cell, if the cell beyond is free. Boxes cannot be \
-pulled, and two boxes cannot be pushed at once, so a box in a corner off a target can never be solved."""
-_FULL_TEXTS = PromptTexts(
-    planner=(
-        f"You plan for an agent that plays Sokoban: every box must be pushed onto a target.\n{_RULES}\n"
-        "Write the pushes that solve the level in order, numbered, one a line, such as "
-        '"push box r3c2 left to r3c1": the box, the direction, and where it must end. The agent finds its own way to '
-        "the box. Write nothing else."
-    ),
-    executor=(
-        f"You are an agent that plays Sokoban and carry out one sub-goal of a larger plan.\n{_RULES}\n"
-        "Walk to the side of the box you must push from, then push. Answer each observation with exactly one move. "
-        "Reply <sub_done> as soon as the sub-goal is achieved."
-    ),
-    flat=(
-        f"You are an agent that plays Sokoban: push every box onto a target.\n{_RULES}\n"
-        "Answer each observation with exactly one move."
-    ),
+_CELLS = "The board is a grid; r2c3 is row 2, column 3, counted from 0 at the top left with the outer walls."
+_SYMBOLS = "Symbols: # wall, _ floor, . target, $ box, * box on a target, @ player, + player on a target."
+_SPRITES = (
+    "The picture shows the board from above: bricks are walls, a red ring is a target, a brown crate is a box, a green "
+    "crate is a box on a target, and the figure in the blue shirt is the player."
 )
+_MOVES = (
+    "Moves: up, down, left, right. A move into a box pushes it one cell, if the cell beyond is free. Boxes cannot be "
+    "pulled, and two boxes cannot be pushed at once, so a box in a corner off a target can never be solved."
+)
+
+
+def _full_texts(legend: str) -> PromptTexts:
+    rules = f"{_CELLS}\n{legend}\n{_MOVES}"
+    return PromptTexts(
+        planner=(
+            f"You plan for an agent that plays Sokoban: every box must be pushed onto a target.\n{rules}\n"
+            "Write the pushes that solve the level in order, numbered, one a line, such as "
+            '"push box r3c2 left to r3c1": the box, the direction, and where it must end. The agent finds its own way '
+            "to the box. Write nothing else."
+        ),
+        executor=(
+            f"You are an agent that plays Sokoban and carry out one sub-goal of a larger plan.\n{rules}\n"
+            "Walk to the side of the box you must push from, then push. Answer each observation with exactly one move. "
+            "Reply <sub_done> as soon as the sub-goal is achieved."
+        ),
+        flat=(
+            f"You are an agent that plays Sokoban: push every box onto a target.\n{rules}\n"
+            "Answer each observation with exactly one move."
+        ),
+    )
 
 
 class SokobanBenchmark:
@@ -56,9 +65,10 @@ class SokobanBenchmark:
     Args:
         data: `builtin:short` (6x6, one box), `builtin:long` (6x6, one box, at least 8 moves) or `builtin:two` (7x7, two
             boxes, at least 8 moves), a level file, or a folder with one file or folder of levels a split.
-        view: `coordinates` lists positions, for small models; `grid` draws the board and explains the rules.
+        view: `coordinates` lists positions, for small models; `grid` draws the board and explains the rules. With
+            pictures it decides about the rules and how cells are called.
         noise: Probability of a shown mistake before each demonstrated move.
-        observation: `image` shows pictures instead of text; a demonstration is always text.
+        observation: `image` shows pictures instead of text, in demonstrations too.
         image_size: See `sprites.Renderer`.
     """
 
@@ -79,7 +89,8 @@ class SokobanBenchmark:
             raise ConfigError(f"sokoban noise is {noise}; choose a probability from 0 to below 1")
         if not isinstance(data, str) or not data:
             raise ConfigError(f"sokoban data is {data!r}; give a path or one of {_BUILTIN_NAMES}")
-        self.texts = _COMPACT_TEXTS if view == "coordinates" else _FULL_TEXTS
+        full = _full_texts(_SPRITES if observation == "image" else _SYMBOLS)
+        self.texts = _COMPACT_TEXTS if view == "coordinates" else full
         # 15 is the published limit of the one-box setting; a level of the other sets may need more moves than that.
         self.step_limit = 15 if data == f"{BUILTIN_PREFIX}short" else 30 if data.startswith(BUILTIN_PREFIX) else 120
         self._view = view
@@ -129,7 +140,7 @@ class SokobanBenchmark:
     def demonstrate(self, task: Task, rng: random.Random) -> Demonstration:
         """The optimal solution, pushes named in the blueprint."""
         if self._demo_env is None:
-            self._demo_env = self._env()
+            self._demo_env = self._env(**self._shown)
         return demonstrate(self._demo_env, task, rng, self._noise, self.step_limit)
 
     def random_blueprint(self, task: Task, rng: random.Random) -> tuple[str, ...]:

@@ -43,8 +43,8 @@ class SokobanEnv(gymnasium.Env[Any, Any]):
     `info["invalid"]` and counts as a step.
 
     `info` has the keys `instruction`, `admissible_commands` (sorted, a new list each time), `won`, `score` (the sum of
-    rewards), `level` (the id), `anchor` (the board as text), `overview` (what never changes, in view `coordinates`),
-    `boxes_on_target` and, after `step`, `invalid`, `moved_player` and `moved_box`.
+    rewards), `level` (the id), `anchor` (the board as text), `overview` (what never changes, in view `coordinates`
+    as text), `boxes_on_target` and, after `step`, `invalid`, `moved_player` and `moved_box`.
 
     Args:
         view: How text shows the board; see `himac.envs.sokoban.text`.
@@ -178,7 +178,7 @@ class SokobanEnv(gymnasium.Env[Any, Any]):
             "score": self._score,
             "level": state.level.id,
             "anchor": board,
-            "overview": fixed_text(state) if self.view == "coordinates" else "",
+            "overview": fixed_text(state) if self.view == "coordinates" and self.observation == "text" else "",
             "boxes_on_target": state.covered,
         }
 

@@ -12,6 +12,7 @@ from himac.envs.sokoban.level import WALL, Level
 from himac.envs.sokoban.solver import Solution, solve, walk_distances, walk_path
 from himac.envs.sokoban.state import DIRECTIONS, State, strides
 from himac.envs.sokoban.text import View, cell_names, start_text
+from himac.scene import Content, observed
 from himac.types import Demonstration, DemoSegment, DemoTurn, Task
 
 
@@ -72,7 +73,7 @@ def demonstrate(
     """Play a level by its optimal plan; a level without a solution gives an unsuccessful, empty demonstration.
 
     Args:
-        env: With text observations.
+        env: What it shows, text or pictures, is what the demonstration shows.
         rng: Draws mistakes; unused without noise.
         noise: Probability, before each right move, of a shown mistake (`DemoTurn.train` false): a move that is rejected
             or a step elsewhere, never a push.
@@ -82,22 +83,25 @@ def demonstrate(
     state, instruction, overview = env.state, str(info["instruction"]), str(info["overview"])
     solution = solve(state.level)
     plan = make_plan(state.level, solution, env.view) if solution is not None else Plan((), ())
-    last, won, steps = str(first), False, 0
+    opening: Content = observed(first)
+    last, won, steps = opening, False, 0
     segments = list[DemoSegment]()
     for push, subgoal in zip(plan.pushes, plan.subgoals, strict=True):
-        start, turns = start_text(overview, last), list[DemoTurn]()
+        start = start_text(overview, last) if isinstance(last, str) else last
+        turns = list[DemoTurn]()
         while not won and steps < step_limit:
             action = next_move(state, push)
             if action is None:
                 turns.append(DemoTurn(None, "", sub_done=True))
                 break
             mistake = _mistake(state, action, rng, turns) if noise and rng.random() < noise else None
-            last, _, won, _, _ = env.step(mistake or action)
+            answer, _, won, _, _ = env.step(mistake or action)
+            last = observed(answer)
             turns.append(DemoTurn(mistake or action, last, train=mistake is None))
             steps += 1
         if turns:
             segments.append(DemoSegment(subgoal, start, tuple(turns)))
-    return Demonstration(task, instruction, str(first), tuple(segments), won)
+    return Demonstration(task, instruction, opening, tuple(segments), won)
 
 
 def next_move(state: State, push: Push) -> str | None:

@@ -19,6 +19,7 @@ from himac.envs.sokoban.solver import solve
 from himac.envs.sokoban.state import State
 from himac.errors import ConfigError, DataError
 from himac.rollout.returns import episode_return
+from himac.scene import observed
 from himac.types import StopReason
 
 
@@ -173,8 +174,29 @@ def test_rules_are_told_with_the_grid_only() -> None:
 
 
 def test_pictures_are_a_setting() -> None:
-    env = SokobanBenchmark(observation="image", image_size=[256, 256]).make_env()
-    assert env.reset(seed=0)[0].shape == (256, 256, 3)
+    benchmark = SokobanBenchmark(view="grid", observation="image", image_size=[256, 256])
+    assert benchmark.make_env().reset(seed=0)[0].shape == (256, 256, 3)
+    assert "red ring" in benchmark.texts.planner
+    assert "Symbols" not in benchmark.texts.planner
+
+
+@pytest.mark.parametrize("view", ["coordinates", "grid"])
+def test_demonstrations_show_pictures_and_say_the_same(view: Any) -> None:
+    benchmark, worded = (SokobanBenchmark(view=view, noise=0.3, **more) for more in ({"observation": "image"}, {}))
+    env = benchmark.make_env()
+    for task in benchmark.tasks("valid")[:5]:
+        demo, told = (one.demonstrate(task, random.Random(1)) for one in (benchmark, worded))
+        last, info = env.reset(options=dict(task.options))
+        assert info["overview"] == ""  # words would give away what is to be seen
+        assert demo.observation == observed(last)
+        assert (demo.blueprint, demo.instruction, demo.success) == (told.blueprint, told.instruction, told.success)
+        for segment, other in zip(demo.segments, told.segments, strict=True):
+            assert segment.start == observed(last)
+            assert [turn.action for turn in segment.turns] == [turn.action for turn in other.turns]
+            for turn in segment.turns:
+                if turn.action is not None:
+                    last = env.step(turn.action)[0]
+                    assert turn.observation == observed(last)
 
 
 @pytest.mark.parametrize(
