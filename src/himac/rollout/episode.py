@@ -27,11 +27,13 @@ class Proposal:
 
     Attributes:
         error: Traceback text when the environment failed before planning; its episode ends as `ENV_ERROR`.
+        score: The benchmark's own score at the start, that of an episode whose blueprint cannot be executed.
     """
 
     blueprint: Blueprint
     plan: Segment | None
     error: str | None = None
+    score: float | None = None
 
     @classmethod
     def given(cls, subgoals: tuple[str, ...]) -> Proposal:
@@ -204,7 +206,7 @@ def propose(
         recorder = SegmentRecorder(Role.PLANNER, prompt)
         recorder.reply(completion.token_ids, completion.logprobs, completion.sampled)
         blueprint = agent.parse_blueprint(completion.token_ids, completion.finished)
-        proposals.append(Proposal(blueprint, recorder.segment()))
+        proposals.append(Proposal(blueprint, recorder.segment(), score=world.score))
     return proposals
 
 
@@ -226,7 +228,7 @@ def execute(
     if proposal.error is not None:
         world.stop = StopReason.ENV_ERROR
     elif not blueprint.valid:
-        world.stop = StopReason.MALFORMED_BLUEPRINT
+        world.stop, world.score = StopReason.MALFORMED_BLUEPRINT, proposal.score
     else:
         yield from world.reset(task, env_seed)
     for number, subgoal in enumerate(blueprint.subgoals):

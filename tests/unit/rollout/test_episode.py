@@ -278,3 +278,13 @@ def test_the_benchmarks_own_score_is_kept():
     assert [episode.score for episode in scores] == [30.0, 0.0]
     assert summarise(scores)["score"] == 15.0
     assert "score" not in summarise([play(["<sub_done>"], given_plan("say red"))[0]])
+
+
+def test_a_malformed_blueprint_scores_what_the_start_does():
+    cfg = config()
+    with EnvPool(ScoredEnv) as pool:
+        collector = Collector(ScriptedEngine(lambda prompt, request: "no list"), pool)
+        (proposals,) = collector.run([propose(setting(cfg), hierarchical(cfg), TASK, 1, 1.0, 1, 1)])
+        (episode,) = collector.run([execute(setting(cfg), hierarchical(cfg), TASK, proposals[0], 1.0, 1, 1)])
+    assert episode.stop is StopReason.MALFORMED_BLUEPRINT
+    assert episode.score == 0.0
