@@ -71,12 +71,9 @@ class Himac:
     def _select(self, at: PhaseContext, group: Group) -> Selected:
         """Eq. 4, z* = argmax R; ties: one that can be executed, fewer steps, then fewer sub-goals, then the first."""
         plans = [episode.blueprint.subgoals if episode.blueprint else () for episode in group.episodes]
-
-        def rank(n: int) -> tuple[float, bool, int, int]:
-            episode = group.episodes[n]
-            return -round(episode.ret, 9), not plans[n], episode.env_steps, len(plans[n])  # equal up to rounding
-
-        best = min(range(len(plans)), key=rank)
+        pairs = enumerate(zip(group.episodes, plans, strict=True))
+        # Returns that differ by rounding are equal.
+        best = min((-round(e.ret, 9), not z, e.env_steps, len(z), n) for n, (e, z) in pairs)[-1]
         if self.config.blueprint_selection == "random":
             best = derive_seed(at.seed, "select", group.id) % len(plans)
         return group.task.id, plans[best], group.episodes[best].ret
