@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from himac.algos.advantages import Float64Array
 from himac.types import BoolArray
-
-Float64Array = NDArray[np.float64]
 
 
 def gae(

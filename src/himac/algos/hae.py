@@ -20,11 +20,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from himac.algos.advantages import Float64Array
 from himac.types import BoolArray
 
 LOW, HIGH, TERM = 0, 1, 2
 
-Float64Array = NDArray[np.float64]
 KeepPenaltyMode = Literal["fixed", "normalized"]
 
 # Critics answer in float32: advantages that differ by less than this are rounding, and are not scaled up.

@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from himac.agents.hiper import HiperAgent
+from himac.algos.advantages import Float64Array
 from himac.algos.base import Critic, PhaseContext, PhaseOutcome
 from himac.algos.flat import FlatAlgorithm
 from himac.algos.hae import (
     HIGH,
-    Float64Array,
     hierarchical_advantages,
     level_masks,
     normalised,

@@ -12,9 +12,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from himac.algos.advantages import Float64Array
 from himac.algos.base import Critic, PhaseContext, PhaseOutcome
 from himac.algos.flat import FlatAlgorithm
-from himac.algos.gae import Float64Array, gae, turn_rewards, whiten
+from himac.algos.gae import gae, turn_rewards, whiten
 from himac.algos.sampling import FlatSampler
 from himac.algos.steps import step_rewards
 from himac.config import PpoConfig

@@ -170,7 +170,7 @@ def expand(
         for method in matrix.methods
         if not only or method in only
     ]
-    shared = {cell.task for cell in cells if _starts_warm(cell.config)}
+    shared = {cell.task for cell in cells if starts_warm(cell.config)}
     warm = {task: _warm_start(matrix, base, task, configs) for task in matrix.tasks if task in shared}
     return cells, warm
 
@@ -195,7 +195,7 @@ def _warm_start(matrix: Matrix, base: Path, task: str, configs: dict[tuple[str, 
     chosen = (matrix.overrides, matrix.tasks[task])
     formats: Overrides = {}
     trained = {m: config for (t, m), config in configs.items() if t == task and matrix.kind(m) == "train"}
-    trained = {method: config for method, config in trained.items() if _starts_warm(config)}
+    trained = {method: config for method, config in trained.items() if starts_warm(config)}
     if not any("warmstart.formats" in one or "formats" in (one.get("warmstart") or {}) for one in chosen):
         agents = list(dict.fromkeys(config.agent.name for config in trained.values()))
         formats = {"warmstart.formats": agents} if agents else {}
@@ -212,7 +212,8 @@ def _warm_start(matrix: Matrix, base: Path, task: str, configs: dict[tuple[str, 
     return shared
 
 
-def _starts_warm(config: Config) -> bool:
+def starts_warm(config: Config) -> bool:
+    """Whether a run needs a model made and warm-started for it: it names none and asks no endpoint."""
     return not config.model.path and config.engine.name == "local"
 
 

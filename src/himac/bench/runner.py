@@ -25,7 +25,7 @@ from typing import Any
 
 import yaml
 
-from himac.bench.matrix import Cell, Matrix
+from himac.bench.matrix import Cell, Matrix, starts_warm
 from himac.bench.scheduler import Job, Outcome, run_jobs
 from himac.config import Config, difference, dump_config, load_config
 from himac.errors import CheckpointError, ConfigError, DataError, EndpointError
@@ -170,7 +170,7 @@ class Bench:
         return self.output / "models" / task
 
     def _needs_model(self, cell: Cell) -> bool:
-        return cell.task in self.warm and not cell.config.model.path and cell.config.engine.name == "local"
+        return cell.task in self.warm and starts_warm(cell.config)
 
     def _fraction(self, cell: Cell) -> float:
         """Share of the budget that a running cell has spent."""

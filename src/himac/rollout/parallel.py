@@ -24,8 +24,6 @@ from himac.rollout.collect import Collector, Usage
 from himac.rollout.program import Commands, Program
 from himac.types import Task
 
-_READY_S = 300.0
-
 
 @dataclass(frozen=True, slots=True)
 class _Share:

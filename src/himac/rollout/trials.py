@@ -140,7 +140,8 @@ def trials(
                     notify(number - 1, judged)
             player = agent.remembering([trial.reflection or "" for trial in done])
         own = derive_seed(seed, "trial", number) if number else seed
-        done.append((yield from _trial(setting, player, task, temperature, own, env_seed, proposal)))
+        attempt = _attempt(setting, player, task, temperature, own, env_seed, proposal)
+        done.append((yield from _trial(setting, task, own, attempt)))
         last = done[-1].episode
         if last.success or last.error is not None or len(done) >= budget:
             return tuple(done)
@@ -148,21 +149,12 @@ def trials(
             notify(number, done[-1])
 
 
-def _trial(
-    setting: Setting,
-    agent: Agent,
-    task: Task,
-    temperature: float,
-    seed: int,
-    env_seed: int,
-    proposal: Proposal | None,
-) -> Generator[Command, Any, Trial]:
+def _trial(setting: Setting, task: Task, seed: int, attempt: Commands) -> Generator[Command, Any, Trial]:
+    """The attempt with what it cost; an `engine_error` when the engine gave a request up."""
     started = time.perf_counter()
     meter = _Meter()
     try:
-        episode: Episode = yield from meter.follow(
-            _attempt(setting, agent, task, temperature, seed, env_seed, proposal)
-        )
+        episode: Episode = yield from meter.follow(attempt)
     except _GaveUpError as error:
         stop, limits = StopReason.ENGINE_ERROR, setting.config
         episode = Episode(

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import random
-import re
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -18,6 +16,7 @@ from himac.envs.alfworld.expert import HINTS, demonstrate
 from himac.envs.alfworld.games import Game, load_games
 from himac.envs.alfworld.prior import Prior, learn_prior
 from himac.envs.alfworld.view import View, ViewWrapper, start_text
+from himac.envs.paths import expand_variables
 from himac.errors import ConfigError, DataError
 from himac.types import Demonstration, PromptTexts, Task
 
@@ -29,7 +28,6 @@ _BUILTIN_NAMES = "builtin:small, builtin:medium or builtin:large"
 _OFFICIAL_SPLITS = ("train", "valid_train", "valid_seen", "valid_unseen")
 _PACKED = (".jsonl.xz", ".jsonl")
 _TREE = "json_2.1.1"
-_VARIABLE = re.compile(r"\$\{?(\w+)\}?")
 
 # A small model is trained for the task and needs no rules; each prompt's form says which role is asked for.
 _COMPACT_TEXTS = PromptTexts(planner="", executor="", flat="")
@@ -201,13 +199,7 @@ def _find_splits(data: str) -> dict[str, tuple[str, str]]:
                 f"there are no built-in games {data!r}; choose one of {', '.join('builtin:' + s for s in SIZES)}"
             )
         return {split: (str(BUILTIN_DIR), f"{split}-{size}") for split in ("train", "valid")}
-    expanded = os.path.expandvars(data)
-    unset = _VARIABLE.search(expanded)
-    if unset:
-        raise DataError(
-            f"the data folder '{data}' names the variable {unset[1]}, which is not set; "
-            f"set it to the folder of the official games, or set env.kwargs.data to it or to one of {_BUILTIN_NAMES}."
-        )
+    expanded = expand_variables(data, "the official games", f"one of {_BUILTIN_NAMES}")
     root = Path(expanded).expanduser()
     if not root.exists():
         raise DataError(

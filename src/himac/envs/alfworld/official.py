@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from himac.envs.alfworld.benchmark import AlfworldBenchmark
@@ -28,7 +29,7 @@ def check_data(root: Path) -> Iterator[Part]:
     found = benchmark.splits()
     for split, known in KNOWN.items():
         if split in found:
-            yield compare(split, known, "games", lambda split=split: _read(benchmark, split))  # type: ignore[misc]
+            yield compare(split, known, "games", partial(_read, benchmark, split))
         else:
             yield Part(split, "missing", f"no folder {split} with {known.count} games", known.needed)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import random
 from collections.abc import Sequence
 from functools import lru_cache
@@ -12,6 +11,7 @@ from typing import Any, get_args
 
 import gymnasium
 
+from himac.envs.paths import expand_variables
 from himac.envs.sokoban.env import SokobanEnv
 from himac.envs.sokoban.expert import demonstrate, random_pushes
 from himac.envs.sokoban.level import Level
@@ -126,7 +126,7 @@ class SokobanBenchmark:
         """SHA-256 (hex) over the ids and boards of a split in the order of the ids."""
         digest = hashlib.sha256()
         for level in self.levels(split):
-            digest.update("\n".join((level.id, *level.rows, "")).encode())
+            digest.update(level.content)
         return digest.hexdigest()
 
     def make_env(self) -> gymnasium.Env[Any, Any]:
@@ -172,7 +172,7 @@ def _find_splits(data: str) -> dict[str, str]:
         if name not in BUILTIN_SETS:
             raise ConfigError(f"there are no built-in levels {data!r}; choose one of {_BUILTIN_NAMES}")
         return {split: str(BUILTIN_DIR / f"{split}-{name}{PACKED}") for split in BUILTIN_SPLITS}
-    root = Path(os.path.expandvars(data)).expanduser()
+    root = Path(expand_variables(data, "the levels", f"one of {_BUILTIN_NAMES}")).expanduser()
     if not root.exists():
         raise DataError(
             f"no Sokoban levels at {root}; give a level file, a folder of splits or one of {_BUILTIN_NAMES}"

@@ -57,6 +57,11 @@ class Level:
         return f"{name}-{_LENGTH_CLASSES[-1][1] + 1:02d}up"
 
     @property
+    def content(self) -> bytes:
+        """Id and board, as the hashes of splits take them in."""
+        return "\n".join((self.id, *self.rows, "")).encode()
+
+    @property
     def cells(self) -> str:
         """All rows as one string; a cell's index is row * width + column."""
         return "".join(self.rows)

@@ -49,7 +49,7 @@ def _check_split(name: str, folder: Path, known: Known) -> Part:
         count, whole = 0, hashlib.sha256()
         for file in sorted(folder.glob(f"*{TEXT}")):
             for level in load_levels(file, f"{folder.name}/"):
-                whole.update("\n".join((level.id, *level.rows, "")).encode())
+                whole.update(level.content)
                 count += 1
             first.append(whole.hexdigest())
         if not count:

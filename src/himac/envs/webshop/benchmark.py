@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import random
-import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 
 import gymnasium
 
+from himac.envs.paths import expand_variables
 from himac.envs.webshop.catalogue import Product, read_products
 from himac.envs.webshop.env import WebShopEnv
 from himac.envs.webshop.generator import VERSION, generate
@@ -26,7 +25,6 @@ from himac.types import Demonstration, PromptTexts, Task
 BUILTIN = "builtin"
 HUMAN = "items_human_ins.json"
 FILES = (("items_shuffle_1000.json", "items_ins_v2_1000.json"), ("items_shuffle.json", "items_ins_v2.json"))
-_VARIABLE = re.compile(r"\$\{?(\w+)\}?")
 
 # A small model is trained for the task and needs no rules; each prompt's form says which role is asked for.
 _COMPACT_TEXTS = PromptTexts(planner="", executor="", flat="")
@@ -173,13 +171,7 @@ def _open(files: tuple[Path, ...]) -> Store:
 
 def _official(data: str) -> tuple[Path, ...]:
     """Product file, attribute file and, where there is one, the file of human goals."""
-    expanded = os.path.expandvars(data)
-    unset = _VARIABLE.search(expanded)
-    if unset:
-        raise DataError(
-            f"the data folder '{data}' names the variable {unset[1]}, which is not set; set it to the folder of the "
-            f"official files, or set env.kwargs.data to it or to {BUILTIN}."
-        )
+    expanded = expand_variables(data, "the official files", BUILTIN)
     root = Path(expanded).expanduser()
     for names in FILES:
         files = [root / name for name in names]

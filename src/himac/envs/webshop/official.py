@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from himac.envs.official import Known, OfficialData, Part, compare
@@ -53,7 +54,7 @@ def _check_goals(root: Path, small: bool, human: bool) -> Iterator[Part]:
         for split in splits:
             name = f"{kind} goals, {split}"
             known = KNOWN.get(name, Known()) if small else Known()
-            yield compare(name, known, "goals", lambda shop=shop, split=split: _read(shop, split))  # type: ignore[misc]
+            yield compare(name, known, "goals", partial(_read, shop, split))
 
 
 def _read(shop: WebShopBenchmark, split: str) -> tuple[int, str]:

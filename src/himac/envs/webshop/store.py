@@ -163,7 +163,8 @@ def _publish(folder: Path, produce: Callable[[], Iterable[Product]]) -> None:
 
 
 def _write(folder: Path, produce: Callable[[], Iterable[Product]]) -> None:
-    ends, asins, codes = [], [], {"query": [], "category": []}  # type: ignore[var-annotated]
+    ends, asins = list[int](), list[str]()
+    codes: dict[str, list[int]] = {"query": [], "category": []}
     labels: dict[str, dict[str, int]] = {name: {} for name in codes}
     raw = folder / "products.raw"
 
