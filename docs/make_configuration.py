@@ -116,6 +116,7 @@ MEANINGS = {
     "algo.samples": "Episodes sampled for each task.",
     "algo.std": "Standard deviation that divides the centred returns. `none` does not divide.",
     "algo.blueprint_selection": "Which blueprint is executed in phase B: the `best`, or a `random` one (ablation).",
+    "algo.hierarchy": "False: flat GRPO over the flat agent, in groups of `executions` episodes (ablation).",
     "algo.co_evolution": "Update after each phase. False: one joint update of both roles (ablation).",
     "algo.resample": "Times groups with equal returns give way to groups of other tasks. 0 keeps them.",
     "algo.score_executions": "Score a blueprint by the mean of this many sampled executions. 0: by the greedy one.",

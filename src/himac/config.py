@@ -1,22 +1,11 @@
-"""The one configuration tree and the only home of defaults.
-
-A run is described by one YAML file plus dotted overrides (`train.lr=1e-4`). Unknown keys, wrong types and values out of
-range are refused at the door with a sentence that names the key. The resolved tree is saved with every run.
-"""
+"""The one configuration tree and the only home of defaults; `himac.config_file` reads and writes it."""
 
 from __future__ import annotations
 
-import contextlib
-import difflib
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-
-from himac.errors import ConfigError
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Positive = Annotated[int, Field(gt=0)]
 NonNegative = Annotated[int, Field(ge=0)]
@@ -187,9 +176,13 @@ class AgentConfig(_Node):
 
 
 class HimacConfig(_Node):
-    """Algorithm 1. `plans` is G and `executions` is M of the paper."""
+    """Algorithm 1. `plans` is G and `executions` is M of the paper.
+
+    `hierarchy: false` makes flat GRPO of it, see `config_file.parse_config`.
+    """
 
     name: Literal["himac"] = "himac"
+    hierarchy: bool = True
     tasks: Positive = 16
     plans: Annotated[int, Field(ge=2)] = 8
     executions: Annotated[int, Field(ge=2)] = 8
@@ -390,114 +383,3 @@ class Config(_Node):
     warmstart: WarmstartConfig = WarmstartConfig()
     train: TrainConfig = TrainConfig()
     eval: EvalConfig = EvalConfig()
-
-
-def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -> Config:
-    """Read a YAML file (or start from the defaults), apply dotted overrides and validate.
-
-    Raises:
-        ConfigError: missing file, broken YAML, unknown key or value out of range.
-    """
-    tree: Any = {}
-    if path is not None:
-        try:
-            tree = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
-        except OSError as error:
-            raise ConfigError(f"cannot read configuration {path}: {error.strerror or error}; check the path") from error
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            detail = " ".join(str(error).split())
-            raise ConfigError(f"configuration {path} is not valid YAML: {detail}; correct that line") from error
-        if not isinstance(tree, dict):
-            raise ConfigError(
-                f"configuration {path} must be a mapping of keys, not a {type(tree).__name__}; see configs/"
-            )
-    for override in overrides:
-        _apply(tree, override)
-    return parse_config(tree)
-
-
-def parse_config(tree: dict[str, Any]) -> Config:
-    """Validate a plain tree; the message of a failure names the first offending key."""
-    algo = tree.get("algo")
-    if isinstance(algo, dict) and "name" not in algo:
-        tree = tree | {"algo": {"name": HimacConfig().name} | algo}
-    try:
-        return Config.model_validate(tree)
-    except ValidationError as error:
-        raise ConfigError(_explain(error)) from error
-
-
-def save_config(config: Config, path: Path) -> None:
-    """Write the resolved tree as YAML."""
-    path.write_text(dump_config(config), encoding="utf-8")
-
-
-def dump_config(config: Config) -> str:
-    """The resolved tree as YAML text."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-
-
-def difference(old: Config, new: Config, ignore: Sequence[str] = ()) -> list[str]:
-    """Dotted keys whose values differ, except those in `ignore` and in sections named there."""
-    before, after = _flatten(old.model_dump(mode="json")), _flatten(new.model_dump(mode="json"))
-    keys = sorted(set(before) | set(after))
-    return [
-        f"{key} ({before.get(key)} -> {after.get(key)})"
-        for key in keys
-        if before.get(key) != after.get(key) and not any(f"{key}.".startswith(f"{name}.") for name in ignore)
-    ]
-
-
-def _flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
-    if not isinstance(tree, dict) or not tree:
-        return {prefix: tree}
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        flat |= _flatten(value, f"{prefix}.{key}" if prefix else str(key))
-    return flat
-
-
-def _apply(tree: dict[str, Any], override: str) -> None:
-    key, separator, text = override.partition("=")
-    parts = key.strip().split(".")
-    if not separator or not all(parts):
-        raise ConfigError(f"override '{override}' is not of the form key.sub=value")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"the value of override '{override}' is not valid YAML; quote it") from error
-    if isinstance(value, str):  # YAML reads 1e-4 as text
-        with contextlib.suppress(ValueError):
-            value = float(value)
-    node = tree
-    for part in parts[:-1]:
-        child = node.setdefault(part, {})
-        if not isinstance(child, dict):
-            raise ConfigError(f"override '{override}': '{part}' is a value, not a section")
-        node = child
-    node[parts[-1]] = value
-
-
-def _explain(error: ValidationError) -> str:
-    first = error.errors()[0]
-    loc = [str(part) for part in first["loc"]]
-    # Pydantic puts the chosen algorithm's name behind `algo`.
-    chosen, location = (loc[1], ["algo", *loc[2:]]) if loc[0] == "algo" and len(loc) > 1 else (None, loc)
-    key = ".".join(location)
-    if first["type"] == "extra_forbidden":
-        known = _known_keys(location[:-1], chosen)
-        close = difflib.get_close_matches(location[-1], known, n=1)
-        hint = f"did you mean '{close[0]}'?" if close else f"known keys here: {', '.join(known)}"
-        return f"unknown configuration key '{key}'; {hint}"
-    if first["type"] == "value_error":  # of our own validators, which say it all
-        return f"configuration key '{key}': {first['ctx']['error']}"
-    more = len(error.errors()) - 1
-    return f"configuration key '{key}': {first['msg']} (got {first['input']!r})" + (f"; {more} more" if more else "")
-
-
-def _known_keys(location: Sequence[str], algorithm: str | None) -> list[str]:
-    tree: dict[str, Any] = {} if algorithm is None else {"algo": {"name": algorithm}}
-    node: Any = Config.model_validate(tree).model_dump()
-    for part in location:
-        node = node.get(part, {}) if isinstance(node, dict) else {}
-    return sorted(node) if isinstance(node, dict) else []

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from himac.agents.chat import ChatFormat
-from himac.config import Config, difference, parse_config
+from himac.config import Config
+from himac.config_file import difference, parse_config
 from himac.errors import CheckpointError
 from himac.evaluate import BlueprintSource, given_blueprint, record, repeat_seed, summarise, task_seed, write_records
 from himac.rollout.runtime import Runtime

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from himac.agents.chat import ChatFormat
-from himac.config import Config, load_config
+from himac.config import Config
+from himac.config_file import load_config
 from himac.engines.base import GenerateRequest, SamplingParams
 from himac.engines.local import LocalEngine, load_model
 from himac.evaluate import evaluate

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from himac.config import load_config
+from himac.config_file import load_config
 from himac.rollout.runtime import build_benchmark
 from support.cli import Cli
 

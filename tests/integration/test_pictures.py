@@ -15,7 +15,8 @@ from PIL import Image
 from himac.cli.report import write_report
 from himac.cli.stages import make_model, warm_model
 from himac.cli.train import run_training
-from himac.config import Config, load_config
+from himac.config import Config
+from himac.config_file import load_config
 from himac.evaluate import evaluate, write_results
 from himac.rollout.runtime import build_benchmark, build_runtime
 from himac.types import Episode

@@ -63,8 +63,9 @@ def write(run: Path, command: str, seed: int, more: dict[str, float]) -> None:
         _lines(run / "metrics.jsonl", [before, step, after])
         phase = {"phase": "flat", "total_s": 10.0, "engine_s": 5.0, "env_s": 1.0, "update_s": 3.0, "rest_s": 1.0}
         _lines(run / "timings.jsonl", [{"phase": "eval", "total_s": 2.0}, phase, {"phase": "eval", "total_s": 4.0}])
-        folder = run / "eval" / "iteration-000001"
-        folder.mkdir(parents=True)
+        for folder in (run / "eval" / "iteration-000000", run / "eval" / "iteration-000001"):
+            folder.mkdir(parents=True)
+            _lines(folder / "results.jsonl", [line | {"success": False} for line in results])
     _lines(folder / "results.jsonl", results)
 
 

@@ -12,7 +12,8 @@ import torch
 
 from himac.agents.hiper import RULES
 from himac.agents.parsing import format_blueprint
-from himac.config import Config, parse_config
+from himac.config import Config
+from himac.config_file import parse_config
 from himac.engines.local.init_model import init_model
 from himac.rollout.runtime import Runtime, build_runtime
 from himac.train.checkpoint import save_model

@@ -10,16 +10,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from himac.config import (
-    Config,
-    GrpoConfig,
-    HimacConfig,
-    difference,
-    dump_config,
-    load_config,
-    parse_config,
-    save_config,
-)
+from himac.config import Config, GrpoConfig, HimacConfig
+from himac.config_file import difference, dump_config, load_config, parse_config, save_config
 from himac.errors import ConfigError
 
 
@@ -67,6 +59,21 @@ def test_overrides_apply_in_order_over_the_file(tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_text("train: {iterations: 3, eval_every: 2}\n", encoding="utf-8")
     config = load_config(tmp_path / "c.yaml", ["train.iterations=4", "train.iterations=5"])
     assert (config.train.iterations, config.train.eval_every) == (5, 2)
+
+
+def test_one_switch_takes_the_hierarchy_away(tmp_path: Path) -> None:
+    algo = {"tasks": 4, "plans": 6, "executions": 5, "std": "none", "resample": 2}
+    tree = {"algo": algo | {"hierarchy": False}, "agent": {"max_context": 700}, "warmstart": {"passes": 3}}
+    config = parse_config(tree)
+    assert config.algo == GrpoConfig(tasks=4, samples=5, std="none", resample=2)
+    assert (config.agent.name, config.agent.max_context) == ("flat", 700)
+    assert (config.warmstart.formats, config.warmstart.passes) == (("flat",), 3)
+    save_config(config, tmp_path / "c.yaml")
+    assert load_config(tmp_path / "c.yaml") == config
+    both = parse_config(tree | {"warmstart": {"formats": ["hierarchical", "flat"]}})
+    assert both.warmstart.formats == ("hierarchical", "flat")
+    with pytest.raises(ConfigError, match=r"unknown configuration key 'algo\.plan'"):
+        parse_config({"algo": {"hierarchy": False, "plan": 3}})
 
 
 def test_an_empty_file_means_the_defaults(tmp_path: Path) -> None:

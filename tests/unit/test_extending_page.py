@@ -16,7 +16,7 @@ from himac.agents.flat import FlatAgent
 from himac.agents.hierarchical import HierarchicalAgent
 from himac.algos.base import PhaseContext
 from himac.algos.sampling import FlatSampler
-from himac.config import load_config
+from himac.config_file import load_config
 from himac.engines.base import GenerateRequest, SamplingParams
 from himac.engines.local import LocalEngine, init_model, load_model
 from himac.envs.check import check_benchmark

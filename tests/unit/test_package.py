@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 import himac
-from himac.config import HimacConfig, load_config
+from himac.config import HimacConfig
+from himac.config_file import load_config
 from himac.rollout.runtime import build_benchmark
 from himac.train.factory import check_training
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from himac.config import Config, load_config
+from himac.config import Config
+from himac.config_file import load_config
 from himac.errors import CheckpointError, EndpointError
 from himac.report.results import read_jsonl
 from himac.resumable import Plan, Record, evaluate_resumable

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
@@ -13,7 +13,8 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from himac.config import Config, Positive, load_config
+from himac.config import Config, Positive
+from himac.config_file import load_config
 from himac.errors import ConfigError
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")]
@@ -94,14 +95,13 @@ class Matrix(BaseModel):
         """What a method's cells do."""
         return "eval" if self.methods[method].get(_KIND) == "eval" else "train"
 
-    def slots(self, workers: int = 1) -> int:
-        """Cells at a time within the cores.
-
-        Args:
-            workers: Processes inside one cell, of `threads` each.
-        """
+    def slots(self, configs: Iterable[Config] = ()) -> int:
+        """Cells at a time within the cores, whichever of these they are."""
         cores = self.cores or available_cores()
-        return max(1, min(self.jobs or cores, cores // (self.threads * workers)))
+        most = max(
+            (self.threads * one.train.rollout_workers + one.env.workers for one in configs), default=self.threads
+        )
+        return max(1, min(self.jobs or cores, cores // most))
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import platform
+from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from himac import __version__
 from himac.bench.matrix import Matrix, cell_name, load_matrix
-from himac.bench.runner import MATRIX, last_records
+from himac.bench.runner import CELLS, MATRIX, last_records
 from himac.errors import DataError
 from himac.report.cells import CellResult, read_evaluation, read_training
-from himac.report.comparison import comparison_page
+from himac.report.comparison import comparison_page, differences
 from himac.report.curves import comparison, save_figure
+from himac.report.results import read_jsonl
 from himac.report.tables import markdown_table
 from himac.train.atomic import WriteGuard, write_text
 
@@ -32,7 +35,10 @@ def publish(output: Path) -> list[Path]:
     done = [record for name, record in records.items() if name not in failed]
     if not done:
         raise DataError(f"{output} has no finished cell; run `himac bench` until one is.")
-    cells = _sorted(matrix, [_read(output, record) for record in done])
+    seconds = defaultdict[str, float](float)  # an evaluation keeps what an attempt that failed has finished
+    for record in read_jsonl(output / CELLS):
+        seconds[record["cell"]] += record["seconds"]
+    cells = _sorted(matrix, [_read(output, record, seconds[record["cell"]]) for record in done])
     page = comparison_page(cells, output.resolve().name, matrix.reference, matrix.ablations, matrix.targets)
     if failed:
         rows = [(name, str(record["error"])) for name, record in sorted(failed.items())]
@@ -48,11 +54,11 @@ def publish(output: Path) -> list[Path]:
     return [output / "tables.md", output / "results.json", *pictures]
 
 
-def _read(output: Path, record: Mapping[str, Any]) -> CellResult:
+def _read(output: Path, record: Mapping[str, Any], seconds: float) -> CellResult:
     task, method, seed = str(record["task"]), str(record["method"]), int(record["seed"])
     folder = output / "runs" / cell_name(task, method, seed)
     if record["kind"] == "eval":
-        return read_evaluation(folder, task, method, seed, float(record["seconds"]))
+        return read_evaluation(folder, task, method, seed, seconds)
     return read_training(folder, task, method, seed, record["budget"])
 
 
@@ -72,5 +78,6 @@ def _json(matrix: Matrix, cells: list[CellResult], failed: Mapping[str, Mapping[
         "machine": f"{platform.machine()}, {matrix.threads} thread(s) a process",
         "matrix": matrix.model_dump(mode="json", exclude_defaults=True),
         "cells": [cell.to_json() for cell in cells],
+        "differences": [asdict(one) for one in differences(cells, matrix.reference)] if matrix.reference else [],
         "failed": {name: record["error"] for name, record in failed.items()},
     }

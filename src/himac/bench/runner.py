@@ -27,7 +27,8 @@ import yaml
 
 from himac.bench.matrix import Cell, Matrix, starts_warm
 from himac.bench.scheduler import Job, Outcome, run_jobs
-from himac.config import Config, difference, dump_config, load_config
+from himac.config import Config
+from himac.config_file import difference, dump_config, load_config
 from himac.errors import CheckpointError, ConfigError, DataError, EndpointError
 from himac.report.results import number, read_json, read_jsonl
 from himac.train.atomic import WriteGuard, write_text
@@ -80,15 +81,18 @@ class Bench:
         self,
         on_end: Callable[[Outcome], None] = lambda outcome: None,
         on_tick: Callable[[dict[str, float]], None] = lambda fractions: None,
+        on_start: Callable[[], None] = lambda: None,
     ) -> list[Outcome]:
         """Run what is pending, warm starts first, and record how each cell ends.
 
         Args:
+            on_start: Called before the first one, when the folder is this process's own.
             on_tick: Called several times a second with the done fraction of each running cell.
         """
         done = list[Outcome]()
         with _locked(self.output) as lock:
             pending = self.pending()  # now that nobody else can finish or begin a cell
+            on_start()
             cells = {cell.name: cell for cell in pending}
             with _guard(self.output):
                 log = MetricsLog(self.output / CELLS)
@@ -104,10 +108,9 @@ class Bench:
                 done.append(outcome)
                 on_end(outcome)
 
-            workers = max((cell.config.train.rollout_workers for cell in pending), default=1)
             run_jobs(
                 jobs,
-                self.matrix.slots(workers),
+                self.matrix.slots(cell.config for cell in pending),
                 env=_environment(self.matrix.threads),
                 inherit=(lock,),
                 on_end=end,
@@ -185,7 +188,6 @@ class Bench:
 def describe(matrix: Matrix, source: Path, output: Path) -> None:
     """Keep the matrix and its base configuration in the output folder."""
     with _guard(output):
-        output.mkdir(parents=True, exist_ok=True)
         base = (source.parent / matrix.base).read_text(encoding="utf-8")
         tree = matrix.model_dump(mode="json", exclude_defaults=True) | {"base": BASE}
         write_text(output / BASE, base.rstrip("\n"))
@@ -263,6 +265,7 @@ def _environment(threads: int) -> dict[str, str]:
 def _locked(output: Path) -> Iterator[int]:
     """A descriptor of the folder's lock, which its processes inherit: they hold it even when this one is killed."""
     with _guard(output):
+        output.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(output / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
     try:
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from himac.bench.matrix import Cell, expand, load_matrix
@@ -39,9 +39,8 @@ def bench_command(
     bench = Bench(output, matrix if jobs is None else matrix.model_copy(update={"jobs": jobs}), cells, warm)
     pending = bench.pending()
     _check(pending)
-    describe(matrix, path, output)
     console.print(f"{len(cells)} cells, {len(cells) - len(pending)} of them finished -> {output}")
-    failed = _run(bench, len(cells), len(pending))
+    failed = _run(bench, len(cells), len(pending), lambda: describe(matrix, path, output))
     if len(failed) < len(cells):
         tables_command(output)
     if failed:
@@ -66,7 +65,7 @@ def _check(cells: Sequence[Cell]) -> None:
                 raise ConfigError(f"method '{cell.method}' on task '{cell.task}': {error}") from error
 
 
-def _run(bench: Bench, total: int, pending: int) -> list[Outcome]:
+def _run(bench: Bench, total: int, pending: int, on_start: Callable[[], None]) -> list[Outcome]:
     """Outcomes of the cells that failed."""
     for number in (signal.SIGTERM, signal.SIGHUP):  # end the processes as Ctrl-C does
         signal.signal(number, signal.default_int_handler)
@@ -88,7 +87,7 @@ def _run(bench: Bench, total: int, pending: int) -> list[Outcome]:
             bar.update(task, completed=done + sum(fractions.values()), note=note)
 
         try:
-            bench.run(end, tick)
+            bench.run(end, tick, on_start)
         except KeyboardInterrupt as error:
             raise InterruptedRunError(
                 "interrupted; its processes have ended and what they saved is intact, run the same command to continue"

@@ -10,7 +10,7 @@ from pathlib import Path
 from himac.cli.console import console, percent
 from himac.cli.report import write_report
 from himac.cli.train import run_training
-from himac.config import load_config
+from himac.config_file import load_config
 from himac.report.results import read_jsonl
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from himac.cli.console import console, percent, progress_bar
-from himac.config import load_config
+from himac.config_file import load_config
 from himac.engines.openai import OpenAIEngine
 from himac.errors import ConfigError
 from himac.evaluate import BlueprintSource, evaluate, repeat_seed, summarise, write_results

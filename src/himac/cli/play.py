@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from himac.cli.console import console
-from himac.config import load_config
+from himac.config_file import load_config
 from himac.errors import ConfigError
 from himac.evaluate import evaluate
 from himac.rollout.runtime import Runtime, build_benchmark, build_runtime

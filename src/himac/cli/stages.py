@@ -12,7 +12,8 @@ from typing import Any
 from himac.agents.hiper import RULES
 from himac.agents.parsing import format_blueprint
 from himac.cli.console import console, progress_bar
-from himac.config import Config, load_config
+from himac.config import Config
+from himac.config_file import load_config
 from himac.envs.base import Benchmark, demonstrations
 from himac.errors import ConfigError
 from himac.rollout.runtime import build_benchmark, build_runtime, require_local

@@ -13,7 +13,8 @@ from typing import Any
 
 from himac.cli.console import console, percent, progress_bar
 from himac.cli.stages import make_model, warm_model
-from himac.config import Config, difference, dump_config, load_config
+from himac.config import Config
+from himac.config_file import difference, dump_config, load_config
 from himac.envs.base import Benchmark
 from himac.errors import CheckpointError
 from himac.rollout.runtime import build_benchmark, build_runtime

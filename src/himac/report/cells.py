@@ -9,7 +9,7 @@ from typing import Any
 
 from himac.errors import DataError
 from himac.report.results import Record, number, read_json, read_jsonl
-from himac.report.statistics import CurvePoint, Outcomes, success_at
+from himac.report.statistics import CurvePoint, Outcomes, shares_at, success_at
 from himac.report.summary import seconds_split
 
 _KIND = "success/"
@@ -26,10 +26,12 @@ class CellResult:
         plan_validity: Valid share of the blueprints in the last evaluation, where there are blueprints.
         curve: Every evaluation.
         budget: Environment steps that training was given; `None` for evaluation cells.
-        env_steps, tokens, iterations, optimizer_steps: Spent in training; tokens are the sampled ones.
+        env_steps, tokens, iterations, optimizer_steps: Spent in training; tokens are the sampled ones. An evaluation
+            cell has what its evaluation took, all trials included, and no tokens when they were not counted.
         seconds: By activity, start-up not counted.
         split_hash: Of the evaluated split.
         outcomes: Success of every evaluated task in the last evaluation.
+        outcomes_at_budget: The same when the budget was spent, see `success_at_budget`.
     """
 
     task: str
@@ -43,12 +45,13 @@ class CellResult:
     curve: tuple[CurvePoint, ...]
     budget: int | None
     env_steps: int
-    tokens: int
+    tokens: int | None
     iterations: int
     optimizer_steps: int
     seconds: dict[str, float]
     split_hash: str
     outcomes: Outcomes
+    outcomes_at_budget: Outcomes
 
     @property
     def success_at_budget(self) -> float:
@@ -63,7 +66,7 @@ class CellResult:
     def to_json(self) -> dict[str, Any]:
         """Everything but the outcomes, which stay in the cell's `results.jsonl`."""
         fields = asdict(self)
-        del fields["outcomes"]
+        del fields["outcomes"], fields["outcomes_at_budget"]
         derived = {"success_at_budget": self.success_at_budget, "overshoot": self.overshoot}
         return fields | {"tasks": len(self.outcomes)} | derived
 
@@ -72,26 +75,30 @@ def read_training(run_dir: Path, task: str, method: str, seed: int, budget: int 
     """The result of a run directory of `himac train`.
 
     Raises:
-        DataError: the run has no evaluation.
+        DataError: the run has no evaluation, or its evaluations are of different tasks.
     """
     metrics, timings = read_jsonl(run_dir / "metrics.jsonl"), read_jsonl(run_dir / "timings.jsonl")
     evals = [record for record in metrics if record["kind"] == "eval"]
     if not evals:
         raise DataError(f"{run_dir} has no evaluation to report; train with train.eval_every above 0.")
     last = evals[-1]
-    results = read_jsonl(run_dir / "eval" / f"iteration-{last['iteration']:06d}" / "results.jsonl")
+    results = _results(run_dir, last)
+    curve = tuple(CurvePoint(int(r["env_steps"]), int(r["iteration"]), float(r["success"])) for r in evals)
+    around = [] if budget is None else shares_at(curve, budget)
+    at_budget = [(_outcomes(_results(run_dir, evals[number])), share) for number, share in around]
     return CellResult(
         task=task,
         method=method,
         seed=seed,
         success_before=float(evals[0]["success"]),
-        curve=tuple(CurvePoint(int(r["env_steps"]), int(r["iteration"]), float(r["success"])) for r in evals),
+        curve=curve,
         budget=budget,
         env_steps=int(last["env_steps"]),
         tokens=int(last["tokens"]),
         iterations=int(last["iteration"]),
         optimizer_steps=int(sum(number(record, "optimizer_steps") or 0 for record in metrics)),
         seconds=seconds_split(timings),
+        outcomes_at_budget=_mixed(at_budget, run_dir) if at_budget else _outcomes(results),
         **_evaluation(last, results),
     )
 
@@ -105,7 +112,9 @@ def read_evaluation(folder: Path, task: str, method: str, seed: int, seconds: fl
     Raises:
         DataError: the summary is missing or broken.
     """
-    summary = read_json(folder / "summary.json")
+    summary, results = read_json(folder / "summary.json"), read_jsonl(folder / "results.jsonl")
+    tokens = number(summary, "completion_tokens")
+    steps = (number(line, "env_steps_all") or number(line, "env_steps") or 0 for line in results)
     return CellResult(
         task=task,
         method=method,
@@ -113,13 +122,26 @@ def read_evaluation(folder: Path, task: str, method: str, seed: int, seconds: fl
         success_before=None,
         curve=(CurvePoint(0, 0, float(summary["success"])),),
         budget=None,
-        env_steps=0,
-        tokens=0,
+        env_steps=int(sum(steps)),
+        tokens=None if tokens is None else int(tokens),
         iterations=0,
         optimizer_steps=0,
         seconds={"evaluation": seconds},
-        **_evaluation(summary, read_jsonl(folder / "results.jsonl")),
+        outcomes_at_budget=_outcomes(results),
+        **_evaluation(summary, results),
     )
+
+
+def _results(run_dir: Path, evaluation: Record) -> list[dict[str, Any]]:
+    return read_jsonl(run_dir / "eval" / f"iteration-{evaluation['iteration']:06d}" / "results.jsonl")
+
+
+def _mixed(parts: Sequence[tuple[Outcomes, float]], run_dir: Path) -> dict[str, float]:
+    """Outcomes of evaluations in these shares."""
+    tasks = parts[0][0].keys()
+    if any(outcomes.keys() != tasks for outcomes, _ in parts):
+        raise DataError(f"the evaluations of {run_dir} are of different tasks; train that cell again.")
+    return {task: sum(share * outcomes[task] for outcomes, share in parts) for task in tasks}
 
 
 def _evaluation(last: Record, results: Sequence[Record]) -> dict[str, Any]:

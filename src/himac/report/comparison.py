@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from operator import attrgetter
 
 from himac.envs.alfworld.goals import CLEAN, COOL, HEAT, LOOK, PLACE, TWO
 from himac.errors import DataError
@@ -89,44 +91,61 @@ def target_table(cells: Cells, targets: Mapping[str, float]) -> str:
     return markdown_table(header, rows) if rows else ""
 
 
-def difference_table(cells: Cells, reference: str) -> str:
-    """Success of every method minus the reference's, in points: at the budget, and of the last evaluations.
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Success of a method minus that of the reference on one task.
 
-    The interval, of `paired_bootstrap`, is for the last evaluations, whose outcomes are known task by task.
+    Attributes:
+        at_budget: When the budget was spent.
+        at_end: Of the last evaluations.
     """
-    rows = []
-    for task in _tasks(cells):
-        here = [cell for cell in cells if cell.task == task]
-        for method in _methods(here):
-            if method != reference:
-                own, other = _of(here, method), _of(here, reference)
-                interval = difference(own, other)
-                if interval is not None:
-                    before = {cell.seed: cell.success_at_budget for cell in other}
-                    gaps = [cell.success_at_budget - before[cell.seed] for cell in own if cell.seed in before]
-                    at_budget = f"{100 * statistics.fmean(gaps):+.1f}"
-                    low, high = 100 * interval.low, 100 * interval.high
-                    mean = f"{100 * interval.mean:+.1f}"
-                    rows.append([task, method, at_budget, mean, f"[{low:+.1f}, {high:+.1f}]", str(interval.pairs)])
-    header = ("task", "method", f"minus {reference}, points, {_AT_BUDGET}", "at the end", "95 % interval", "pairs")
+
+    task: str
+    method: str
+    at_budget: Interval
+    at_end: Interval
+
+
+def differences(cells: Cells, reference: str) -> list[Difference]:
+    """Of every other method on every task; those without a seed in common with the reference are left out.
+
+    Raises:
+        DataError: the two were evaluated on different splits or tasks.
+    """
+    found = []
+    for task, method, own in _groups(cells):
+        other = [cell for cell in cells if (cell.task, cell.method) == (task, reference)]
+        if method == reference:
+            continue
+        hashes = {cell.split_hash for cell in (*own, *other)}
+        if len(hashes) > 1:
+            raise DataError(
+                f"cells of task '{task}' were evaluated on different splits ({', '.join(sorted(hashes))}); "
+                "evaluate all of them on the same one."
+            )
+        at_budget, at_end = (
+            paired_bootstrap(paired_differences(*({c.seed: outcomes(c) for c in some} for some in (own, other))))
+            for outcomes in (attrgetter("outcomes_at_budget"), attrgetter("outcomes"))
+        )
+        if at_budget is not None and at_end is not None:
+            found.append(Difference(task, method, at_budget, at_end))
+    return found
+
+
+def difference_table(cells: Cells, reference: str) -> str:
+    """`differences` in points, each with its interval."""
+    rows = [
+        [one.task, one.method, *_points(one.at_budget), *_points(one.at_end), str(one.at_end.pairs)]
+        for one in differences(cells, reference)
+    ]
+    minus, interval = f"minus {reference}, points", "95 % interval"
+    header = ("task", "method", f"{minus}, {_AT_BUDGET}", interval, "at the end", interval, "pairs")
     return markdown_table(header, rows) if rows else ""
 
 
-def difference(cells: Cells, reference: Cells) -> Interval | None:
-    """Paired by seed and task id; all cells are of one task of the matrix. Nothing without a common seed.
-
-    Raises:
-        DataError: the two were evaluated on different splits.
-    """
-    hashes = {cell.split_hash for cell in (*cells, *reference)}
-    if len(hashes) > 1:
-        raise DataError(
-            f"cells of task '{cells[0].task}' were evaluated on different splits ({', '.join(sorted(hashes))}); "
-            "evaluate all of them on the same one."
-        )
-    return paired_bootstrap(
-        paired_differences({c.seed: c.outcomes for c in cells}, {c.seed: c.outcomes for c in reference})
-    )
+def _points(interval: Interval) -> tuple[str, str]:
+    mean, low, high = (f"{100 * value:+.1f}" for value in (interval.mean, interval.low, interval.high))
+    return mean, f"[{low}, {high}]"
 
 
 def change_table(cells: Cells) -> str:
@@ -142,24 +161,30 @@ def change_table(cells: Cells) -> str:
 
 
 def cost_table(cells: Cells) -> str:
-    """What training took, means over seeds; `over budget` is the worst seed's."""
+    """What training took, or an evaluation where nothing was trained; means over seeds, `over budget` the worst's."""
     rows = []
     for task, method, own in _groups(cells):
         over = [cell.overshoot for cell in own if cell.overshoot is not None]
-        spent = [
-            statistics.fmean(values)
-            for values in zip(*((c.tokens, c.iterations, c.optimizer_steps, *_seconds(c)) for c in own), strict=True)
-        ]
-        steps = statistics.fmean(cell.env_steps for cell in own)
-        worst = f"{100 * max(over, key=abs):+.1f} %" if over else NOTHING
-        rows.append([task, method, f"{steps:,.0f}", worst, *(f"{value:,.0f}" for value in spent)])
+        steps, *spent = (
+            plain_mean(values)
+            for values in zip(
+                *((c.env_steps, c.tokens, c.iterations, c.optimizer_steps, *_seconds(c)) for c in own), strict=True
+            )
+        )
+        rows.append([task, method, steps, f"{100 * max(over, key=abs):+.1f} %" if over else NOTHING, *spent])
     header = ("task", "method", "environment steps", "over budget", "tokens", "iterations", "optimiser steps")
     return markdown_table((*header, *(f"{name} s" for name in _SECONDS)), rows)
 
 
 def unequal_budgets(cells: Cells) -> list[str]:
-    """A sentence for each cell whose environment steps are more than `TOLERANCE` off its budget."""
-    return [
+    """A sentence for each task with several budgets, and for each cell more than `TOLERANCE` off its own."""
+    lines = []
+    for task in _tasks(cells):
+        budgets = sorted({cell.budget for cell in cells if cell.task == task and cell.budget is not None})
+        if len(budgets) > 1:
+            several = " and ".join(f"{budget:,}" for budget in budgets)
+            lines.append(f"The cells of {task} have budgets of {several} environment steps.")
+    return lines + [
         f"{cell.task}/{cell.method}/seed-{cell.seed} took {cell.env_steps:,} environment steps of {cell.budget:,} "
         f"({100 * cell.overshoot:+.1f} %)."
         for cell in cells
@@ -179,8 +204,9 @@ def comparison_page(
         "numbers are of the last evaluation."
     )
     interval = (
-        "Pairs are equal seeds and equal tasks of the last evaluations. The interval is a percentile bootstrap that "
-        "draws seeds and, once for all of them, tasks. With few seeds it says little about other seeds."
+        "Pairs are equal seeds and equal tasks; at budget, both evaluations around it have their share in a task. The "
+        "intervals are percentile bootstraps that draw seeds and, once for all of them, tasks. With few seeds they say "
+        "little about other seeds."
     )
     warnings = unequal_budgets(cells)
     sections = [
@@ -218,6 +244,12 @@ def plain_spread(value: Spread | None, digits: int = 2) -> str:
         return NOTHING
     deviation = "" if value.std is None else f" ± {value.std:,.{digits}f}"
     return f"{value.mean:,.{digits}f}{deviation}"
+
+
+def plain_mean(values: Sequence[float | None]) -> str:
+    """Rounded to a whole number; a dash when one is not known."""
+    known = [value for value in values if value is not None]
+    return f"{statistics.fmean(known):,.0f}" if len(known) == len(values) else NOTHING
 
 
 def _by_task(cells: Cells, rows: Iterable[tuple[str, str]], tasks: Sequence[str], corner: str) -> str:

@@ -119,6 +119,13 @@ def success_at(curve: Sequence[CurvePoint], env_steps: Sequence[float]) -> list[
     return np.interp(env_steps, [p.env_steps for p in curve], [p.success for p in curve]).tolist()
 
 
+def shares_at(curve: Sequence[CurvePoint], env_steps: float) -> list[tuple[int, float]]:
+    """Of which evaluations `success_at` consists after this number of environment steps, with their shares of it."""
+    places = [point.env_steps for point in curve]
+    shares = [float(np.interp(env_steps, places, unit)) for unit in np.eye(len(curve))]
+    return [(number, share) for number, share in enumerate(shares) if share]
+
+
 def mean_curve(curves: Sequence[Sequence[CurvePoint]]) -> tuple[list[float], list[float], list[float]]:
     """Environment steps, mean success and its sample standard deviation over runs (0 for one run).
 

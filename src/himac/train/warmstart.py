@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from himac.agents.base import AgentBase
 from himac.config import Config
 from himac.envs.base import Benchmark, demonstrations
-from himac.errors import DataError
+from himac.errors import ConfigError, DataError
 from himac.rollout.runtime import AGENTS, Runtime
 from himac.seeding import derive_seed
 from himac.train.factory import make_learner
@@ -45,13 +45,21 @@ def warmstart(
 
     Args:
         progress: Called after each optimiser step with (step, steps, metrics).
+
+    Raises:
+        ConfigError: The planner and the flat agent are both taught and asked in the same words.
+        DataError: No demonstration fits.
     """
     config, settings = runtime.config, runtime.config.warmstart
+    texts = runtime.benchmark.texts
+    if {"hierarchical", "flat"} <= set(settings.formats) and texts.planner == texts.flat:
+        raise ConfigError(
+            f"{config.env.name} asks the planner and the flat agent in the same words, so one model cannot learn both; "
+            "give its texts a different `flat`, or set warmstart.formats to one of them"
+        )
     started = time.perf_counter()
     tasks = warmstart_tasks(config, runtime.benchmark)
-    agents: list[AgentBase] = [
-        AGENTS[n](runtime.tokenizer, runtime.benchmark.texts, config.agent) for n in settings.formats
-    ]
+    agents: list[AgentBase] = [AGENTS[n](runtime.tokenizer, texts, config.agent) for n in settings.formats]
     shown, won, rows = 0, 0, list[Row]()
     for demo in demonstrations(runtime.benchmark, tasks, settings.passes, derive_seed(config.seed, "demos")):
         shown += 1

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from himac.agents.flat import FlatAgent
 from himac.agents.hiper import RULES, HiperAgent, parse_decision
-from himac.config import AgentConfig, load_config
+from himac.config import AgentConfig
+from himac.config_file import load_config
 from himac.types import Demonstration, DemoSegment, DemoTurn, Task
 from support.toy import ByteTokenizer, ColourBenchmark
 

@@ -15,7 +15,7 @@ from himac.agents.parsing import Reply
 from himac.agents.prompting import PlainAgent, PromptedHierarchicalAgent, labelled_action
 from himac.agents.react import ReactAgent
 from himac.agents.reflexion import ReflexionAgent
-from himac.config import load_config
+from himac.config_file import load_config
 from himac.types import Turn
 from support.toy import ByteTokenizer, ColourBenchmark
 

@@ -15,7 +15,8 @@ from himac.algos.grpo import Grpo
 from himac.algos.rloo import Rloo
 from himac.algos.sampling import FlatSampler
 from himac.algos.steps import turn_advantages
-from himac.config import GigpoConfig, GrpoConfig, RlooConfig, load_config
+from himac.config import GigpoConfig, GrpoConfig, RlooConfig
+from himac.config_file import load_config
 from himac.envs.pool import EnvPool
 from himac.rollout.collect import Collector
 from himac.rollout.episode import Setting

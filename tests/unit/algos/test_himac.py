@@ -11,7 +11,8 @@ from himac.algos.advantages import group_relative
 from himac.algos.base import PhaseContext
 from himac.algos.himac import Himac
 from himac.algos.sampling import HierarchicalSampler
-from himac.config import HimacConfig, load_config
+from himac.config import HimacConfig
+from himac.config_file import load_config
 from himac.envs.pool import EnvPool
 from himac.rollout.collect import Collector
 from himac.rollout.episode import Setting

@@ -12,7 +12,8 @@ from himac.agents.hiper import HiperAgent
 from himac.algos.base import PhaseContext
 from himac.algos.hiper import Hiper
 from himac.algos.sampling import FlatSampler
-from himac.config import HiperConfig, load_config
+from himac.config import HiperConfig
+from himac.config_file import load_config
 from himac.envs.pool import EnvPool
 from himac.rollout.collect import Collector
 from himac.rollout.episode import Setting

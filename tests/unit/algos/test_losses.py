@@ -101,6 +101,57 @@ def test_policy_loss_equals_the_recorded_original(shared_dir: Path, kind: str) -
                 close(mean(terms.dual_clipped_N), recorded["pg_clipfrac_lower"], "dual clip fraction")
 
 
+# TRL's names. Dr. GRPO divides by rows times the longest completion, LUSPO weighs a row's mean by its length.
+TRL_MODES: dict[str, AggregationMode] = {
+    "grpo": "seq-mean-token-mean",
+    "bnpo": "token-mean",
+    "dapo": "token-mean",
+    "dr_grpo": "seq-mean-token-sum-norm",
+    "luspo": "seq-mean-token-sum",
+}
+
+
+def test_surrogate_and_aggregation_equal_trl(shared_dir: Path) -> None:
+    """Ratios of tokens and sequences, both clips and k3, with their gradients.
+
+    CISPO is another surrogate. TRL's LUSPO counts padding unless both ratio and loss are of the sequence.
+    """
+    compared = 0
+    for case in algorithm_cases(shared_dir, "trl_grpo_loss"):
+        inputs = case["inputs"]
+        dtype = getattr(torch, inputs["dtype"])
+        mask = torch.tensor(inputs["completion_mask"])
+        assert inputs["num_items_in_batch"] == mask.sum()
+        old_N, row_N = flatten(torch.tensor(inputs["old_per_token_logps"], dtype=dtype), mask)
+        ref_N, _ = flatten(torch.tensor(inputs["ref_per_token_logps"], dtype=dtype), mask)
+        for name, recorded in case["outputs"].items():
+            ratio, kind = name.split("/")
+            if kind == "cispo" or (kind == "luspo" and (ratio == "token" or inputs["beta"])):
+                continue
+            logprob = torch.tensor(inputs["per_token_logps"], dtype=dtype, requires_grad=True)
+            logprob_N, _ = flatten(logprob, mask)
+            loss_N = policy_loss(
+                logprob_N,
+                old_N,
+                torch.tensor(inputs["advantages"], dtype=dtype)[row_N],
+                clip_low=inputs["epsilon_low"],
+                clip_high=inputs["epsilon_high"],
+                dual_clip=inputs["delta"],
+                ratio=ratio,  # type: ignore[arg-type]
+                row_N=row_N,
+            ).loss_N
+            if inputs["beta"]:
+                loss_N = loss_N + inputs["beta"] * kl_penalty(logprob_N, ref_N)
+            horizon = len(mask) * inputs["max_completion_length"]
+            loss = aggregate_flat(loss_N, row_N, len(mask), TRL_MODES[kind], horizon=horizon)
+            loss.backward()
+            assert logprob.grad is not None
+            close(loss.detach(), recorded["loss"], f"{case['case']} {name}")
+            close(logprob.grad, recorded["grad_per_token_logps"], f"{case['case']} {name} gradient")
+            compared += 1
+    assert compared == 10 * 8 + 6
+
+
 LOW_HIGH = ("cliprange_low", "cliprange_high")
 EPS_AGENT = {"token-mean": 1e-8}
 EPS_UPSTREAM = {"seq-mean-token-mean": 1e-8}

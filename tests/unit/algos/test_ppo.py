@@ -11,7 +11,8 @@ from himac.algos.base import PhaseContext, PhaseOutcome
 from himac.algos.gae import gae, whiten
 from himac.algos.ppo import Ppo
 from himac.algos.sampling import FlatSampler
-from himac.config import PpoConfig, load_config
+from himac.config import PpoConfig
+from himac.config_file import load_config
 from himac.envs.pool import EnvPool
 from himac.rollout.collect import Collector
 from himac.rollout.episode import Setting

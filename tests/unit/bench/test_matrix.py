@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from himac.bench.matrix import expand, load_matrix
+from himac.config_file import load_config
 from himac.errors import ConfigError
 from himac.train.factory import check_training
 
@@ -112,7 +113,13 @@ def test_chosen_formats_stay(tmp_path: Path) -> None:
 
 def test_processes_fit_the_cores(tmp_path: Path) -> None:
     matrix = load_matrix(write(tmp_path, cores=8, threads=2))
-    assert (matrix.slots(), matrix.slots(workers=2), matrix.slots(workers=9)) == (4, 2, 1)
+    plain, *crowded = (
+        load_config(None, [f"train.rollout_workers={workers}", f"env.workers={others}"])
+        for workers, others in ((1, 0), (2, 0), (9, 0), (1, 1), (1, 6))
+    )
+    # 2 threads of each rollout process, and a core for each process of environments.
+    assert [matrix.slots([plain, one]) for one in (plain, *crowded)] == [4, 2, 1, 2, 1]
+    assert matrix.slots() == 4
     assert load_matrix(write(tmp_path, cores=8, threads=2, jobs=3)).slots() == 3
 
 
@@ -167,11 +174,10 @@ def test_every_shipped_cell_can_be_trained(path: Path) -> None:
 
 
 def test_shipped_ablations_differ_in_one_switch() -> None:
-    """Without co-evolution there is one update in place of two, of twice the optimiser steps."""
+    """Each has one companion at most: as many optimiser steps in one update as in two, steps that fill an episode."""
     path = CONFIGS / "bench" / "alfworld-builtin.yaml"
     matrix = load_matrix(path)
     assert len(matrix.seeds) == 3
-    assert matrix.env_steps == 40000
     configs = {cell.method: cell.config.model_dump() for cell in expand(matrix, path.parent, seeds=[0])[0]}
     full = configs["himac"]
     for method, section, key, value in (
@@ -179,6 +185,7 @@ def test_shipped_ablations_differ_in_one_switch() -> None:
         ("no-coevolution", ("train", "learner"), "mini_batches", 2 * full["train"]["learner"]["mini_batches"]),
         ("random-blueprint", ("algo",), "blueprint_selection", "random"),
         ("no-sub-done", ("agent", "executor"), "sub_done", False),
+        ("no-sub-done", ("agent", "executor"), "step_limit", full["env"]["step_limit"] // 3 + 1),
     ):
         node = configs[method]
         for part in section:

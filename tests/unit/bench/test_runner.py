@@ -121,6 +121,12 @@ def test_an_evaluation_that_was_cut_short_is_continued(fake: Fake) -> None:
     fake.behave()
     assert failed(fake.bench(only=("asis",)).run()) == {}
     assert [(call["name"], "--resume" in call["options"]) for call in fake.calls()] == [("small/asis/seed-1", True)]
+    account = fake.output / "cells.jsonl"
+    lines = [json.loads(line) | {"seconds": 2.5} for line in account.read_text().splitlines()]
+    account.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    publish(fake.output)
+    cells = json.loads((fake.output / "results.json").read_text())["cells"]
+    assert [cell["seconds"]["evaluation"] for cell in cells] == [2.5, 5.0], "both attempts took their time"
 
 
 def test_an_evaluation_with_unanswered_tasks_is_not_over(fake: Fake) -> None:
@@ -348,7 +354,10 @@ def test_results_and_tables(fake: Fake) -> None:
     # Success 0.5 and 1: mean 75, sample standard deviation 50 / sqrt(2) = 35.4; after 100 of 110 steps 10/11 of that.
     assert "| himac | 68.2 ± 32.1 | 100.0 ± 0.0 | 50.0 ± 70.7 | 75.0 ± 35.4 | 2 |" in page
     assert "| small | asis | – | 75.0 ± 35.4 | – | – |" in page
-    assert "| small | himac | +0.0 | +0.0 | [+0.0, +0.0] | 4 |" in page
+    assert "| small | himac | +0.0 | [+0.0, +0.0] | +0.0 | [+0.0, +0.0] | 4 |" in page
+    # Against an untrained 75: 10/11 of the trained ones' 75 at the budget. Task a: 0 and -1/11, task b: -1/11 twice.
+    asis = next(one for one in results["differences"] if one["method"] == "asis")
+    assert (asis["task"], asis["at_end"]["mean"], asis["at_budget"]["mean"]) == ("small", 0.0, pytest.approx(3 / 44))
     assert "| small (100 %) | himac | 1 (1/2) | 110 (1/2) | 75.0 ± 35.4 |" in page
     before = paths[0].read_bytes()
     (fake.output / "tables.md").unlink()

@@ -13,7 +13,7 @@ from rich.console import Console
 from himac.agents.flat import FlatAgent
 from himac.agents.hierarchical import HierarchicalAgent
 from himac.cli.play import Screen, _pick, play
-from himac.config import load_config
+from himac.config_file import load_config
 from himac.envs.pool import EnvPool
 from himac.errors import ConfigError
 from himac.rollout.collect import Collector

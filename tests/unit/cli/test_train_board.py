@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from himac.cli.train import _note, _TensorBoard, run_training
-from himac.config import load_config
+from himac.config_file import load_config
 from himac.errors import ConfigError
 
 

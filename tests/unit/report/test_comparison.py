@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,8 @@ from himac.report.comparison import (
     change_table,
     comparison_page,
     cost_table,
-    difference,
     difference_table,
+    differences,
     score_table,
     success_table,
     target_table,
@@ -30,6 +31,7 @@ from himac.report.statistics import (
     mean_curve,
     paired_bootstrap,
     paired_differences,
+    shares_at,
     spread,
     success_at,
 )
@@ -51,6 +53,7 @@ def cell(method: str, seed: int, success: float, **changes: Any) -> CellResult:
         "seconds": {"generation": 7.0, "evaluation": 3.0},
         "split_hash": "h",
         "outcomes": {"a": success},
+        "outcomes_at_budget": {"a": success},
     }
     return CellResult(method=method, seed=seed, success_after=success, **(fields | changes))
 
@@ -156,6 +159,12 @@ def test_success_between_evaluations() -> None:
     curve = [CurvePoint(0, 0, 0.2), CurvePoint(0, 1, 0.0), CurvePoint(80, 2, 0.4), CurvePoint(120, 3, 0.8)]
     # Twice at 0 steps: the later one. 100 is half way from 80 to 120; nothing is known beyond 120.
     assert success_at(curve, [0, 40, 100, 120, 500]) == pytest.approx([0.0, 0.2, 0.6, 0.8, 0.8])
+    assert shares_at(curve, 0) == [(1, 1.0)]
+    assert shares_at(curve, 90) == [(2, pytest.approx(0.75)), (3, pytest.approx(0.25))]
+    assert shares_at(curve, 500) == [(3, 1.0)]
+    for steps in (0, 13, 80, 101, 120, 500):
+        mixed = sum(share * curve[number].success for number, share in shares_at(curve, steps))
+        assert mixed == pytest.approx(success_at(curve, [steps])[0])
 
 
 def test_success_at_the_budget() -> None:
@@ -218,24 +227,24 @@ def test_table_4() -> None:
 
 
 def test_differences() -> None:
+    """Of two tasks, see test_bootstrap_over_tasks: at the budget 1/2 and 0, at the end 0 and -1."""
     cells = [
-        cell("himac", 0, 1.0, outcomes={"a": 1.0, "b": 1.0}),
-        cell("grpo", 0, 0.5, outcomes={"a": 1.0, "b": 0.0}, budget=60),  # 0.25 + 0.6 * 0.25 = 0.4 by then
+        cell("himac", 0, 1.0, outcomes={"a": 1.0, "b": 1.0}, outcomes_at_budget={"a": 0.5, "b": 0.0}),
+        cell("grpo", 0, 0.5, outcomes={"a": 1.0, "b": 0.0}, outcomes_at_budget={"a": 1.0, "b": 0.0}),
         cell("lonely", 5, 0.5),
     ]
     table = difference_table(cells, "himac")
-    # Differences 0 and -1, see test_bootstrap_over_tasks.
-    assert table.splitlines()[2:] == ["| small | grpo | -60.0 | -50.0 | [-100.0, +0.0] | 2 |"]
-    assert difference(cells[2:], cells[:1]) is None
+    assert table.splitlines()[2:] == ["| small | grpo | +25.0 | [+0.0, +50.0] | -50.0 | [-100.0, +0.0] | 2 |"]
+    assert differences([cells[0], cells[2]], "himac") == [], "no seed in common"
     with pytest.raises(DataError, match="different splits"):
-        difference([cell("grpo", 0, 0.5, split_hash="other")], cells[:1])
+        differences([cells[0], cell("grpo", 0, 0.5, split_hash="other")], "himac")
 
 
 def test_change_and_cost() -> None:
     cells = [
         cell("himac", 0, 0.5, plan_validity=0.5),
         cell("himac", 1, 1.0, plan_validity=1.0, env_steps=120, tokens=4000),
-        cell("react", 0, 0.5, success_before=None, budget=None, env_steps=0),
+        cell("react", 0, 0.5, success_before=None, budget=None, env_steps=1234, tokens=None),
     ]
     table = change_table(cells)
     assert table.splitlines()[2] == "| small | himac | 25.0 ± 0.0 | 75.0 ± 35.4 | 50.0 ± 35.4 | 75.0 ± 35.4 |"
@@ -243,9 +252,13 @@ def test_change_and_cost() -> None:
     table = cost_table(cells)
     # (105 + 120) / 2 = 112.5 steps; the worst seed is 20 % over 100; (2000 + 4000) / 2 tokens.
     assert table.splitlines()[2] == "| small | himac | 112 | +20.0 % | 3,000 | 10 | 20 | 7 | 0 | 0 | 0 | 3 |"
-    assert table.splitlines()[3].startswith("| small | react | 0 | – |")
+    assert table.splitlines()[3].startswith("| small | react | 1,234 | – | – | 10 |")
     assert unequal_budgets(cells) == ["small/himac/seed-1 took 120 environment steps of 100 (+20.0 %)."]
     assert unequal_budgets([cell("himac", 0, 1.0, env_steps=80)]) != []
+    longer = cell("grpo", 0, 1.0, budget=2000, env_steps=2000)
+    assert unequal_budgets([cells[0], longer, cell("ppo", 0, 1.0, task="shop", budget=7, env_steps=7)]) == [
+        "The cells of small have budgets of 100 and 2,000 environment steps."
+    ]
 
 
 def test_the_page_leaves_out_what_is_empty() -> None:
@@ -284,9 +297,42 @@ def test_cells_that_cannot_be_read(tmp_path: Path) -> None:
 def test_repeated_tasks_count_once(tmp_path: Path) -> None:
     (tmp_path / "summary.json").write_text('{"success": 0.5, "success/pick": 0.5, "score": 7}', encoding="utf-8")
     rows = [("a", "true"), ("b", "false"), ("a", "false"), ("b", "true"), ("a", "false"), ("b", "true")]
-    text = "".join(f'{{"task_id": "{t}", "success": {s}, "split_hash": "h"}}\n' for t, s in rows)
+    text = "".join(f'{{"task_id": "{t}", "success": {s}, "split_hash": "h", "env_steps": 5}}\n' for t, s in rows)
     (tmp_path / "results.jsonl").write_text(text, encoding="utf-8")
     got = read_evaluation(tmp_path, "small", "react", 3, 12.5)
-    assert got.outcomes == {"a": pytest.approx(1 / 3), "b": pytest.approx(2 / 3)}
+    assert got.outcomes == got.outcomes_at_budget == {"a": pytest.approx(1 / 3), "b": pytest.approx(2 / 3)}
+    assert (got.env_steps, got.tokens) == (30, None)
     assert (got.seed, got.score, got.budget, got.overshoot, got.seconds) == (3, 7.0, None, None, {"evaluation": 12.5})
     assert got.to_json()["tasks"] == 2
+
+
+def test_the_trials_of_an_evaluation_are_paid_for(tmp_path: Path) -> None:
+    (tmp_path / "summary.json").write_text('{"success": 1.0, "completion_tokens": 70}', encoding="utf-8")
+    line = {"task_id": "a", "success": True, "split_hash": "h", "env_steps": 4, "env_steps_all": 24}
+    (tmp_path / "results.jsonl").write_text(json.dumps(line) + "\n", encoding="utf-8")
+    got = read_evaluation(tmp_path, "small", "reflexion", 0, 1.0)
+    assert (got.env_steps, got.tokens, got.budget) == (24, 70, None)
+
+
+def test_outcomes_at_the_budget(tmp_path: Path) -> None:
+    """Evaluations after 0, 80 and 120 steps; a budget of 90 is a quarter of the way from the second to the third."""
+    solved = {0: {"a": False, "b": False}, 4: {"a": True, "b": False}, 6: {"a": True, "b": True}}
+    records = []
+    for (iteration, tasks), steps in zip(solved.items(), (0, 80, 120), strict=True):
+        success = sum(tasks.values()) / 2
+        records.append({"kind": "eval", "iteration": iteration, "env_steps": steps, "tokens": 0, "success": success})
+        folder = tmp_path / "eval" / f"iteration-{iteration:06d}"
+        folder.mkdir(parents=True)
+        lines = [{"task_id": task, "success": won, "split_hash": "h"} for task, won in tasks.items()]
+        (folder / "results.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    for name, lines in (("metrics", records), ("timings", [])):
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+        (tmp_path / f"{name}.jsonl").write_text(text, encoding="utf-8")
+    got = read_training(tmp_path, "small", "himac", 0, 90)
+    assert got.outcomes == {"a": 1.0, "b": 1.0}
+    assert got.outcomes_at_budget == {"a": 1.0, "b": pytest.approx(0.25)}
+    assert got.success_at_budget == pytest.approx(sum(got.outcomes_at_budget.values()) / 2)
+    assert read_training(tmp_path, "small", "himac", 0, 500).outcomes_at_budget == got.outcomes
+    (folder / "results.jsonl").write_text(json.dumps({"task_id": "c", "success": True}) + "\n")
+    with pytest.raises(DataError, match="different tasks"):
+        read_training(tmp_path, "small", "himac", 0, 90)

@@ -6,7 +6,7 @@ import pytest
 from himac.agents.flat import FlatAgent
 from himac.agents.hierarchical import HierarchicalAgent
 from himac.agents.recorder import SegmentRecorder
-from himac.config import load_config
+from himac.config_file import load_config
 from himac.envs.pool import EnvPool
 from himac.evaluate import summarise
 from himac.rollout.collect import Collector

@@ -11,7 +11,7 @@ import pytest
 from himac.agents.hierarchical import HierarchicalAgent
 from himac.agents.react import ReactAgent
 from himac.agents.reflexion import ReflexionAgent
-from himac.config import load_config
+from himac.config_file import load_config
 from himac.engines.base import Completion, GenerateRequest
 from himac.envs.pool import EnvPool
 from himac.rollout.collect import Collector

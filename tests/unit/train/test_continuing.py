@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from himac.cli.train import _prepare
-from himac.config import Config, load_config
+from himac.config import Config
+from himac.config_file import load_config
 from himac.errors import ConfigError
 from himac.train.continuing import check_budget
 

@@ -6,7 +6,7 @@ import pytest
 
 from himac.algos.losses import AggregationMode, RatioKind
 from himac.config import LearnerConfig as Tree
-from himac.config import load_config
+from himac.config_file import load_config
 from himac.errors import ConfigError
 from himac.train.factory import ALGORITHMS, Method, check_training, learner_config, make_learner
 from himac.train.forward import Precision

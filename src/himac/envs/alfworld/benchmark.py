@@ -30,7 +30,8 @@ _PACKED = (".jsonl.xz", ".jsonl")
 _TREE = "json_2.1.1"
 
 # A small model is trained for the task and needs no rules; each prompt's form says which role is asked for.
-_COMPACT_TEXTS = PromptTexts(planner="", executor="", flat="")
+# The flat prompt must differ from the planner's: one model may be taught both.
+_COMPACT_TEXTS = PromptTexts(planner="", executor="", flat="Act.")
 _COMMANDS = """Commands:
   look: look around your current location
   inventory: check what you carry

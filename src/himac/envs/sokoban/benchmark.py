@@ -25,7 +25,8 @@ BUILTIN_PREFIX = "builtin:"
 _BUILTIN_NAMES = ", ".join(BUILTIN_PREFIX + name for name in BUILTIN_SETS)
 
 # A small model is trained for the task and needs no rules; each prompt's form says which role is asked for.
-_COMPACT_TEXTS = PromptTexts(planner="", executor="", flat="")
+# The flat prompt must differ from the planner's: one model may be taught both.
+_COMPACT_TEXTS = PromptTexts(planner="", executor="", flat="Act.")
 _CELLS = "The board is a grid; r2c3 is row 2, column 3, counted from 0 at the top left with the outer walls."
 _SYMBOLS = "Symbols: # wall, _ floor, . target, $ box, * box on a target, @ player, + player on a target."
 _SPRITES = (

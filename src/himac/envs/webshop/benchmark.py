@@ -27,7 +27,8 @@ HUMAN = "items_human_ins.json"
 FILES = (("items_shuffle_1000.json", "items_ins_v2_1000.json"), ("items_shuffle.json", "items_ins_v2.json"))
 
 # A small model is trained for the task and needs no rules; each prompt's form says which role is asked for.
-_COMPACT_TEXTS = PromptTexts(planner="", executor="", flat="")
+# The flat prompt must differ from the planner's: one model may be taught both.
+_COMPACT_TEXTS = PromptTexts(planner="", executor="", flat="Act.")
 _RULES = """Actions:
   search[words]: search the shop; possible at any time
   click[text]: click a button, a product number or an option value that is on the page, for example click[b09gl561xh], \
@@ -118,7 +119,7 @@ class WebShopBenchmark:
         numbers = range(start, self._total() if end is None else min(end, self._total()))
         store = self.store
         return [
-            Task(f"{self.goals}-{number:08d}", store.goal(self.goals, number).category, {"goal": number})
+            Task(f"{self.goals}-{number:08d}", store.goal_category(self.goals, number), {"goal": number})
             for number in numbers
         ]
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from himac.envs.webshop.env import WebShopEnv
 from himac.envs.webshop.goals import NO_LIMIT, Goal
 from himac.envs.webshop.pages import BACK, BUY, NEXT, PREVIOUS, SHOWN, SUB_PAGES, Offer
+from himac.envs.webshop.view import offer_names
 from himac.types import Demonstration, DemoSegment, DemoTurn, Task
 
 TRIES = 3
@@ -94,10 +95,13 @@ class _Run:
         yield from self._do(f"search[{query}]", ((f"search[{words}]",) for words in sorted(vague)))
 
     def open(self) -> Iterator[DemoTurn]:
-        offers = self._offers()
+        page = self.env.session.page
+        names = offer_names(page, self.env.observation_mode)
+        dear = {offer.asin.lower(): self._dear(offer) for offer in page.offers()}
+        offers = sorted(names, key=lambda name: dear[names[name]])  # those that cost too much last
         for tried, name in enumerate(offers[:TRIES], 1):
             rest = offers[tried:]
-            wrong = ((_click(other), _click(PREVIOUS)) for other in rest if not self._fits(other))
+            wrong = ((_click(other), _click(PREVIOUS)) for other in rest if not self._fits(names[other]))
             yield from self._do(_click(name), wrong)
             values = self.env.session.page.options
             if tried == min(TRIES, len(offers)) or all(value in values for _, value in _named(self.goal)):
@@ -145,23 +149,18 @@ class _Run:
         absent = [word for word in words if word not in page]
         return [(_click(self.rng.choice(absent)),)] if absent else []
 
-    def _fits(self, name: str) -> bool:
+    def _fits(self, asin: str) -> bool:
         """Whether the customer would stay with a product: it is cheap enough and has the wanted options."""
         store = self.env.store
-        number = store.number(name.upper())
+        number = store.number(asin.upper())
         if number is None or store.product(number).prices[0] > self.goal.price_upper:
             return False
         values = {value for some in store.product(number).options.values() for value in some}
         return all(value in values for _, value in _named(self.goal))
 
-    def _offers(self) -> list[str]:
-        """Products on the page in their order, those that cost too much last."""
-
-        def dear(offer: Offer) -> bool:
-            price = _NUMBER.search(offer.price)
-            return price is not None and float(price[0]) > self.goal.price_upper
-
-        return [offer.asin.lower() for offer in sorted(self.env.session.page.offers(), key=dear)]
+    def _dear(self, offer: Offer) -> bool:
+        price = _NUMBER.search(offer.price)
+        return price is not None and float(price[0]) > self.goal.price_upper
 
 
 def _query(goal: Goal) -> str:

@@ -5,6 +5,7 @@ Unlike the official text it does not repeat the instruction, and titles and text
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, get_args
 
@@ -17,6 +18,7 @@ VIEWS: tuple[View, ...] = (*get_args(ObservationMode), "compact")
 TITLE_WORDS = 12
 TEXT_WORDS = 60
 START = "search page"
+_NUMBERED = re.compile(r"click\[(\d+)\]")
 _HEAD = 2
 """Pieces with which every page but the first and last begins: the instruction."""
 
@@ -31,11 +33,32 @@ def render(page: Page, view: View, chosen: Mapping[str, str], purchase: Purchase
     return compact(page, chosen, purchase) if view == "compact" else page.text(view)
 
 
+def offer_names(page: Page, view: View) -> dict[str, str]:
+    """The products of a page of results: what is clicked -> product.
+
+    The official texts name a product by its ten letters and digits, which a small model copies badly. The compact view
+    counts from 1.
+    """
+    asins = [offer.asin.lower() for offer in page.offers()]
+    return (
+        {str(n): asin for n, asin in enumerate(asins, 1)} if view == "compact" else dict(zip(asins, asins, strict=True))
+    )
+
+
+def spell(action: str, page: Page, view: View) -> str:
+    """The action in the shop's own words: a product's number in the compact view becomes its name."""
+    if view != "compact" or (clicked := _NUMBERED.match(action)) is None:
+        return action
+    asin = offer_names(page, view).get(clicked[1])
+    return action if asin is None else f"click[{asin}]"
+
+
 def compact(page: Page, chosen: Mapping[str, str], purchase: Purchase | None) -> str:
     """The page in few words.
 
-    The search page is `search page`; results are one line a product with number, price and title; a product is its
-    title and price and one line an option, `*` behind what was chosen; other pages are their text.
+    The search page is `search page`; results are one line a product with its number on the page (see `offer_names`),
+    price and title; a product is its title and price and one line an option, `*` behind what was chosen; other pages
+    are their text.
     """
     if purchase is not None:
         return f"bought {purchase.asin.lower()}, score {purchase.reward:.2f}"
@@ -45,7 +68,7 @@ def compact(page: Page, chosen: Mapping[str, str], purchase: Purchase | None) ->
     if any(piece.text in SUB_PAGES for piece in page.pieces if piece.kind is Kind.BUTTON):
         return "\n".join(_product(page, pieces, chosen))
     if any(piece.text == NEXT for piece in page.pieces if piece.kind is Kind.BUTTON):
-        lines = [f"{offer.asin.lower()} {offer.price} {_cut(offer.title, TITLE_WORDS)}" for offer in page.offers()]
+        lines = [f"{n} {offer.price} {_cut(offer.title, TITLE_WORDS)}" for n, offer in enumerate(page.offers(), 1)]
         return "\n".join([pieces[0].text.split(" (")[0].lower(), *lines])
     return _cut("; ".join(piece.text.strip() for piece in pieces), TEXT_WORDS) or "nothing"
 

@@ -10,6 +10,7 @@ from himac.envs.webshop import WebShopEnv
 from himac.envs.webshop.pages import ObservationMode
 from himac.envs.webshop.session import page_name, parse_action
 from himac.envs.webshop.store import Store
+from himac.envs.webshop.view import View
 from himac.errors import ConfigError, EnvironmentFailureError
 from support.golden import cases
 from support.webshop import recorded_tagger
@@ -63,10 +64,11 @@ def test_actions(action: str, parsed: tuple[str, str | None]) -> None:
     assert parse_action(action) == parsed
 
 
-def test_random_actions(builtin: Store) -> None:
+@pytest.mark.parametrize("view", ["text_rich", "compact"])
+def test_random_actions(builtin: Store, view: View) -> None:
     """Whatever is said, the environment answers; what it calls invalid changes nothing, what it offers is valid."""
     rng = random.Random(0)
-    env = WebShopEnv(builtin, "text_rich", tagger="rule")
+    env = WebShopEnv(builtin, view, tagger="rule")
     words = [
         "red",
         "<r>",
@@ -102,6 +104,19 @@ def test_random_actions(builtin: Store) -> None:
             assert terminated == ("purchase" in info)
             if terminated:
                 break
+
+
+def test_the_compact_view_numbers_products(builtin: Store) -> None:
+    views: dict[View, bool] = {"compact": True, "text": False}
+    for view, valid in views.items():
+        env = WebShopEnv(builtin, view, tagger="rule")
+        env.reset(options={"goal": 3})
+        env.step("search[bar stools]")
+        second = env.session.page.offers()[1]
+        _, *_, info = env.step("click[2]")
+        assert info["invalid"] is not valid
+        assert (env.session.product == second.asin) is valid
+        assert env.step("click[99]")[4]["invalid"]
 
 
 def test_hidden_searches(builtin: Store) -> None:

@@ -57,7 +57,7 @@ def test_the_short_view() -> None:
     untitled = replace(PRODUCT, title="", options={})
     assert compact(item_page("url", "Buy.", untitled), {}, None) == " $5.0"
     page = results_page("url", "Buy.", [PRODUCT, untitled], 2, 12, ())
-    assert compact(page, {}, None) == f"page 2\na1 $5.0 {cut}\na1 $5.0 "
+    assert compact(page, {}, None) == f"page 2\n1 $5.0 {cut}\n2 $5.0 "
     assert compact(results_page("url", "Buy.", [], 1, 0, ()), {}, None) == "page 1"
     assert compact(sub_page("url", "Buy.", PRODUCT, "Reviews"), {}, None) == "nothing"
     assert compact(sub_page("url", "Buy.", PRODUCT, "Description"), {}, None) == "A hat."
