@@ -18,7 +18,7 @@ from himac.config import EngineConfig
 from himac.engines.base import Completion, GenerateRequest
 from himac.engines.openai.retry import is_passing, pause, retry_after
 from himac.engines.openai.tokenizer import ChatTokenizer
-from himac.engines.openai.wire import BrokenAnswerError, body, completion, read
+from himac.engines.openai.wire import BrokenAnswerError, body, complaint, completion, read, repeats_prompt
 from himac.errors import ConfigError, EndpointError, MissingDependencyError, ModelError
 from himac.scene import Placed
 from himac.types import FloatArray
@@ -225,6 +225,12 @@ class OpenAIEngine:
                     self.totals.requests += 1
                     content = await self._once(fields)
                     reply = read(content)
+                if repeats_prompt(fields, reply):
+                    raise EndpointError(
+                        f"the endpoint {self._place} puts the prompt into its replies, because it does not know how a "
+                        "reply of this model begins; with transformers serve, give the model's tokenizer a "
+                        "response_template (docs/prompting.md)"
+                    )
                 self._answered = True
                 return completion(request, reply)
             except _TooLongError:
@@ -312,8 +318,7 @@ class OpenAIEngine:
 
     def _said(self, error: Any) -> str:
         """The endpoint's own message in one short line, without the key."""
-        said = error.body.get("message") if isinstance(error.body, dict) else None
-        text = " ".join(str(said or error.message).split())
+        text = " ".join((complaint(error.body) or str(error.message)).split())
         return (text.replace(self._key, "***") if self._key else text)[:_MESSAGE]
 
     @property

@@ -13,6 +13,9 @@ from himac.engines.base import Completion, GenerateRequest
 from himac.engines.openai.tokenizer import END, ChatTokenizer, encode_bytes
 
 _CUT = ("length", "content_filter")
+_LONGEST_TOKEN = 8
+"""Bytes. No prose has tokens that are longer on average; those of common tokenizers have about four."""
+_TELLING = 32
 
 
 class BrokenAnswerError(ValueError):
@@ -124,6 +127,25 @@ def completion(request: GenerateRequest, reply: Reply) -> Completion:
         finished=reply.finished,
         billed=reply.billed,
     )
+
+
+def repeats_prompt(fields: dict[str, Any], reply: Reply) -> bool:
+    """Whether the endpoint put the prompt, or the end of it, in front of the model's words.
+
+    That is so when the text holds the last message and is longer than the billed tokens can have spelled. A short
+    message may stand in a reply by chance.
+    """
+    asked = fields["messages"][-1]["content"].strip()
+    tokens = reply.billed[1] if reply.billed is not None else 0
+    return len(asked) >= _TELLING and 0 < tokens * _LONGEST_TOKEN < len(reply.text.encode()) and asked in reply.text
+
+
+def complaint(body: object) -> str | None:
+    """What the body of a refusal says: `message` of the protocol, `detail` of FastAPI or plain text, no web page."""
+    if isinstance(body, dict):
+        body = body.get("message") or body.get("detail")
+    text = "" if body is None else str(body)
+    return None if text.lstrip().startswith("<") else text.strip() or None
 
 
 def _pieces(text: str, tokens: list[_Token]) -> list[tuple[int, float]]:

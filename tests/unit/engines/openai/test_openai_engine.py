@@ -306,6 +306,10 @@ def test_a_wait_beyond_the_bound_ends_the_request(make: Make) -> None:
         (refusal(404, "no model m"), "knows no such model (HTTP 404: no model m)"),
         (refusal(429, "pay first", "insufficient_quota"), "has no credit left"),
         (refusal(400, "unknown field seed"), "refuses the request (HTTP 400: unknown field seed); leave fields out"),
+        (Raw(422, b'{"detail": "Unexpected fields: seed"}'), "(HTTP 422: Unexpected fields: seed); leave fields out"),
+        (Raw(400, b'{"error": "unknown field seed"}'), "(HTTP 400: unknown field seed); leave fields out"),
+        (Raw(400, b"unknown field\nseed"), "(HTTP 400: unknown field seed); leave fields out"),
+        (Raw(400, b"<html>proxy</html>"), "(HTTP 400: Error code: 400); leave fields out"),
     ],
 )
 def test_what_no_request_can_survive_stops_at_once(make: Make, answer: Raw, words: str) -> None:
@@ -319,6 +323,32 @@ def test_what_no_request_can_survive_stops_at_once(make: Make, answer: Raw, word
     assert KEY not in message
     assert "\n" not in message
     assert len(server.bodies) <= 3
+
+
+RULES = "You are in a room with a desk. Go to the desk."
+
+
+@pytest.mark.parametrize("shown", [f"system<|user|>{RULES}<|assistant|>", f"{RULES}\n"])
+def test_a_prompt_in_front_of_the_reply_stops_at_once(make: Make, shown: str) -> None:
+    engine, _ = make(lambda body, n: chat(f"{shown}go to desk 1", usage=(40, 5)))
+    engine.submit(ask(RULES))
+    with pytest.raises(EndpointError, match=r"puts the prompt into its replies.*response_template \(docs/prompting"):
+        until(engine, 1)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "text", "usage"),
+    [
+        (RULES, f"{RULES} go to desk 1", (40, 20)),  # the model's own words: they are billed
+        (RULES, f"{RULES} go to desk 1", (40, 0)),  # no bill worth the name
+        (RULES, f"{RULES} go to desk 1", None),
+        (RULES, "go to the desk of the room that you are in with the desk", (40, 4)),  # other words
+        ("desk 1: mug 1", "desk 1: mug 1. I shall take it.", (40, 3)),
+    ],
+)
+def test_a_model_may_quote_its_prompt(make: Make, prompt: str, text: str, usage: tuple[int, int] | None) -> None:
+    engine, _ = make(lambda body, n: chat(text, usage=usage))
+    assert one(engine, text=prompt).text == text
 
 
 def test_answers_are_kept_from_a_refusal_that_comes_with_them(make: Make) -> None:
@@ -353,6 +383,7 @@ def test_a_refused_request_does_not_end_a_run_that_works(make: Make) -> None:
     [
         refusal(400, "too many tokens", "context_length_exceeded"),
         refusal(400, "This model's maximum context length is 8192 tokens"),
+        Raw(400, b'{"detail": "This model\'s maximum context length is 8192 tokens"}'),
     ],
 )
 def test_a_prompt_that_is_too_long_is_a_full_context(make: Make, answer: Raw) -> None:
