@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from himac.envs.webshop.index import Index
+from himac.envs.webshop.indexing import Indexer
 from himac.envs.webshop.nouns import Tagger
 from himac.envs.webshop.store import Store
 from support.golden import cases
@@ -31,3 +36,14 @@ def recorded_tagger(store: Store, shared: Path) -> Tagger:
 def with_purchase(episodes: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """Recorded episodes in which something was bought."""
     return [episode for episode in episodes if episode["final"]]
+
+
+def build_index(texts: Iterable[str], rank: Iterable[int] | None = None) -> Index:
+    """An index of texts, in their order where no other is given."""
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as scratch:
+        indexer, count = Indexer(Path(folder), scratch), 0
+        for text in texts:
+            indexer.add(text)
+            count += 1
+        indexer.finish(np.asarray(range(count) if rank is None else list(rank), np.int32))
+        return Index.of({path.stem: np.load(path) for path in Path(folder).glob("*.npy")})

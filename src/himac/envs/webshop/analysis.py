@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from itertools import groupby
 from typing import Any
 
 import regex
@@ -26,8 +27,8 @@ _POSSESSIVE = ("'s", "’s", "＇s", "'S", "’S", "＇S")
 
 # For ASCII, the annex comes down to this.
 _ASCII_WORD = re.compile(
-    r"_*(?:[A-Za-z](?:[':.](?=[A-Za-z]))?|[0-9](?:[',;.](?=[0-9]))?)"
-    r"(?:[A-Za-z](?:[':.](?=[A-Za-z]))?|[0-9](?:[',;.](?=[0-9]))?|_)*"
+    r"_*+(?:[A-Za-z]++(?:[':.](?=[A-Za-z]))?|[0-9]++(?:[',;.](?=[0-9]))?)"
+    r"(?:[A-Za-z]++(?:[':.](?=[A-Za-z]))?|[0-9]++(?:[',;.](?=[0-9]))?|_++)*+"
 )
 
 # Extended_Pictographic as of Unicode 12.1, which the reference index was made with; later versions withdrew many.
@@ -78,8 +79,14 @@ def term(word: str) -> str | None:
 
 def split_words(text: str) -> list[str]:
     """The words of a text, as written."""
-    words: list[str] = _ASCII_WORD.findall(text) if text.isascii() else _UNICODE_WORD.findall(text)
-    if any(len(word) > MAX_WORD for word in words):
+    if text.isascii():
+        words: list[str] = _ASCII_WORD.findall(text)
+    else:
+        # No word holds a space, and the general expression is slow.
+        words = []
+        for ascii_only, pieces in groupby(text.split(" "), str.isascii):
+            words += (_ASCII_WORD if ascii_only else _UNICODE_WORD).findall(" ".join(pieces))
+    if max(map(len, words), default=0) > MAX_WORD:
         words = [word[at : at + MAX_WORD] for word in words for at in range(0, len(word), MAX_WORD)]
     return words
 

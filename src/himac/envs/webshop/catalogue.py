@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 from himac.errors import DataError
 
@@ -18,6 +18,9 @@ NO_ATTRIBUTES = ("DUMMY_ATTR",)
 _NOT_IN_A_PRICE = re.compile(r"[^\d.]")
 _CHUNK = 1 << 20
 _BLANKS = re.compile(r"[\s,]*")
+_COLON = re.compile(r"\s*:\s*")
+_DECODER = json.JSONDecoder()
+_Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,8 @@ class Product:
 def read_products(products: Path, attributes: Path, human: Path | None = None) -> Iterator[Product]:
     """The products of an official file in its order, without repeats; the product file is read piece by piece.
 
+    Of the attribute file the texts of the entries are kept, each until its product comes.
+
     Args:
         products: `items_shuffle.json` or `items_shuffle_1000.json`.
         attributes: `items_ins_v2.json` or `items_ins_v2_1000.json`.
@@ -85,17 +90,17 @@ def read_products(products: Path, attributes: Path, human: Path | None = None) -
     Raises:
         DataError: a file is missing or is not of the official form.
     """
-    known = _read_object(attributes)
+    known = dict(_read_items(attributes, "object", _entry))
     by_people = _read_object(human) if human else {}
     seen = set()
-    for number, record in enumerate(_stream(products)):
+    for number, record in enumerate(_read_items(products, "array", _DECODER.raw_decode)):
         try:
             asin = record["asin"]
             # The official loader skips these.
             if asin == "nan" or len(asin) > 10 or asin in seen:
                 continue
             seen.add(asin)
-            yield parse_product(record, known.get(asin, {}), by_people.get(asin, []))
+            yield parse_product(record, json.loads(known.pop(asin, "{}")), by_people.get(asin, []))
         except (AttributeError, KeyError, TypeError, ValueError, InvalidOperation) as error:
             raise DataError(
                 f"product {number} of {products} is not of the official form ({error!r}); use the unchanged file."
@@ -150,20 +155,32 @@ def _read_object(path: Path) -> dict[str, Any]:
     return content
 
 
-def _stream(path: Path) -> Iterator[Any]:
-    """The items of a JSON array, with one of them and a piece of the file in memory at a time."""
-    decoder = json.JSONDecoder()
+def _entry(text: str, at: int) -> tuple[tuple[str, str], int]:
+    """Name and text of an object's entry, and where it ends; `ValueError` where it is incomplete."""
+    name, end = _DECODER.raw_decode(text, at)
+    colon = _COLON.match(text, end)
+    if not isinstance(name, str) or not colon:
+        raise ValueError(f"no name with a colon at {at}")
+    end = _DECODER.raw_decode(text, colon.end())[1]
+    return (name, text[colon.end() : end]), end
+
+
+def _read_items(
+    path: Path, form: Literal["array", "object"], read: Callable[[str, int], tuple[_Item, int]]
+) -> Iterator[_Item]:
+    """The items of a JSON array or object, with one of them and a piece of the file in memory at a time."""
+    opening, closing = "[]" if form == "array" else "{}"
     try:
         with path.open(encoding="utf-8") as file:
             text, at = file.read(_CHUNK).lstrip(), 1
-            if not text.startswith("["):
-                raise DataError(f"{path} is no JSON array; get the official WebShop files.")
+            if not text.startswith(opening):
+                raise DataError(f"{path} is no JSON {form}; get the official WebShop files.")
             while True:
                 at = _BLANKS.match(text, at).end()  # type: ignore[union-attr]
-                if text.startswith("]", at):
+                if text.startswith(closing, at):
                     return
                 try:
-                    item, at = decoder.raw_decode(text, at)
+                    item, at = read(text, at)
                 except ValueError:
                     more = file.read(max(_CHUNK, len(text) - at))
                     if not more:

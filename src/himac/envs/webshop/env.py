@@ -12,7 +12,7 @@ from himac.envs.webshop.goals import GOAL_KINDS, Goal, GoalKind
 from himac.envs.webshop.nouns import make_tagger
 from himac.envs.webshop.session import Session
 from himac.envs.webshop.store import Store
-from himac.envs.webshop.view import VIEWS, View, render
+from himac.envs.webshop.view import VIEWS, View, offer_names, render, spell
 from himac.errors import ConfigError, EnvironmentFailureError
 
 _LONGEST = 1 << 20
@@ -89,7 +89,7 @@ class WebShopEnv(gymnasium.Env[str, str]):
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
         """Carry out an action; the name must be exact, the argument may be in any case."""
         session = self.session
-        valid = session.act(action)
+        valid = session.act(spell(action, session.page, self.observation_mode))
         info = self._info(session)
         info["invalid"] = not valid
         bought = session.purchase if valid else None
@@ -104,7 +104,8 @@ class WebShopEnv(gymnasium.Env[str, str]):
 
     def _info(self, session: Session) -> dict[str, Any]:
         page = session.page
-        clickables = page.clickables()
+        names = {asin: name for name, asin in offer_names(page, self.observation_mode).items()}
+        clickables = [names.get(text, text) for text in page.clickables()]
         # What the action grammar cannot say is not offered: empty texts and line ends.
         commands = {f"click[{text}]" for text in clickables if text and "\n" not in text and text != "search"}
         if page.searchable:
@@ -129,7 +130,7 @@ class WebShopEnv(gymnasium.Env[str, str]):
         total = self.store.goals(self.goals)
         wanted = options.get("goal")
         if wanted is None:
-            sums = np.cumsum(self.store.weights(self.goals))
+            sums = self.store.sums(self.goals)
             wanted = min(int(np.searchsorted(sums, self.np_random.random() * sums[-1], "right")), total - 1)
         if isinstance(wanted, bool) or not isinstance(wanted, int | np.integer) or not 0 <= wanted < total:
             raise ConfigError(f"reset option goal={wanted!r} is no goal number below {total}.")

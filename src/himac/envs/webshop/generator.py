@@ -30,7 +30,7 @@ _FLAVORS = ("chocolate", "vanilla", "coffee", "lemon", "mixed berry", "peanut bu
 
 
 @dataclass(frozen=True, slots=True)
-class _Department:
+class Department:
     """What its products have in common: category, path, attributes to have, options and their values, price range."""
 
     category: str
@@ -41,8 +41,8 @@ class _Department:
     prices: tuple[int, int]
 
 
-_DEPARTMENTS = (
-    _Department(
+DEPARTMENTS = (
+    Department(
         "fashion",
         "Clothing, Shoes & Jewelry › Clothing",
         (
@@ -56,7 +56,7 @@ _DEPARTMENTS = (
         {"color": _SHADES, "size": ("small", "medium", "large", "x-large", "xx-large", "3x-large")},
         (12, 60),
     ),
-    _Department(
+    Department(
         "fashion",
         "Clothing, Shoes & Jewelry › Shoes",
         ("men's loafers", "men's hiking boots", "women's sandals", "women's running shoes", "slippers"),
@@ -67,7 +67,7 @@ _DEPARTMENTS = (
         {"color": _SHADES, "size": ("6", "7", "8", "9", "10", "11", "12")},
         (20, 110),
     ),
-    _Department(
+    Department(
         "garden",
         "Home & Kitchen › Furniture",
         (
@@ -81,7 +81,7 @@ _DEPARTMENTS = (
         {"color": _SHADES, "size": ("18 inch", "24 inch", "30 inch", "36 inch", "48 inch")},
         (45, 320),
     ),
-    _Department(
+    Department(
         "beauty",
         "Beauty & Personal Care › Skin and Hair",
         ("face serums", "body lotions", "shampoos", "lip balms", "hand creams", "hair masks", "deodorants"),
@@ -92,7 +92,7 @@ _DEPARTMENTS = (
         {"scent": _SCENTS, "size": ("1 ounce", "2 ounce", "4 ounce", "8 ounce", "12 ounce")},
         (6, 45),
     ),
-    _Department(
+    Department(
         "electronics",
         "Electronics › Accessories",
         (
@@ -106,7 +106,7 @@ _DEPARTMENTS = (
         {"color": _SHADES, "style": ("basic", "plus", "pro", "travel kit", "2 pack")},
         (15, 180),
     ),
-    _Department(
+    Department(
         "grocery",
         "Grocery & Gourmet Food › Snacks",
         ("protein bars", "granola", "trail mixes", "green teas", "crackers", "coffee pods", "fruit snacks"),
@@ -137,14 +137,14 @@ def records() -> list[tuple[Record, Record]]:
     """The products as official records: of the product file, and of the attribute file."""
     rng = random.Random(_SEED)
     made = []
-    for department in _DEPARTMENTS:
+    for department in DEPARTMENTS:
         for kind in department.kinds:
             # Each goal's words are its own within its kind, so that no instruction stands for two products.
             wishes = [wish for size in (2, 3) for wish in combinations(department.attributes, size)]
             rng.shuffle(wishes)
             for number in range(PER_KIND):
                 wish = wishes[number] if number < GOALS_PER_KIND else ()
-                made.append(_record(department, kind, wish, rng))
+                made.append(make_record(department, kind, wish, rng))
     rng.shuffle(made)
     names = [letter + format(number, "02") for letter in string.ascii_uppercase for number in range(100)]
     for (record, _), name in zip(made, rng.sample(names, len(made)), strict=True):
@@ -152,7 +152,8 @@ def records() -> list[tuple[Record, Record]]:
     return made
 
 
-def _record(department: _Department, kind: str, wish: tuple[str, ...], rng: random.Random) -> tuple[Record, Record]:
+def make_record(department: Department, kind: str, wish: tuple[str, ...], rng: random.Random) -> tuple[Record, Record]:
+    """A product's official records, without its number: it has the wished attributes, and a goal if there are any."""
     others = [attribute for attribute in department.attributes if attribute not in wish]
     has = [*wish, *rng.sample(others, _HAS - len(wish))]
     rng.shuffle(has)

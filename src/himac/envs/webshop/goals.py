@@ -7,11 +7,11 @@ passed over as in the reference run of the original, which drew one before its f
 
 from __future__ import annotations
 
-import itertools
 import math
 import random
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from array import array
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -62,81 +62,101 @@ Columns = dict[str, NDArray[np.generic]]
 
 
 def draw(products: Iterable[Product]) -> Columns:
-    """Prices and goals of D products in the order of their file, as arrays.
+    """Prices and goals of D products in the order of their file, as arrays; the products are taken one by one.
 
     Returns:
         `price` float64 [D]; and for each goal kind, with G goals in shuffled order: `<kind>_product` int32 [G],
         `<kind>_choice` int32 [G] (number of the option combination, or of the human goal), `<kind>_upper` float64 [G],
-        `<kind>_weight` float64 [G].
+        `<kind>_weight` and `<kind>_sum` float64 [G] (the weight, and all weights up to it).
     """
     rng = random.Random(PRICE_SEED)
     rng.getrandbits(32)
-    briefs = [_Brief.of(product) for product in products]
-    prices = [brief.prices[0] if len(brief.prices) == 1 else rng.uniform(*brief.prices) for brief in briefs]
-    columns: Columns = {"price": np.asarray(prices, np.float64)}
+    prices, synthetic, human = array("d"), _Synthetic(), _Human()
+    for number, product in enumerate(products):
+        prices.append(product.prices[0] if len(product.prices) == 1 else rng.uniform(*product.prices))
+        synthetic.add(number, product)
+        human.add(number, product)
+    columns: Columns = {"price": np.asarray(prices)}
     state = rng.getstate()
-    for kind in GOAL_KINDS:
+    drawn: tuple[_Synthetic | _Human, ...] = (synthetic, human)
+    for kind, goals in zip(GOAL_KINDS, drawn, strict=True):
         rng.setstate(state)
-        owners, choices, uppers, weights = _goals(kind, briefs, prices, rng)
-        order = list(range(len(owners)))
-        random.Random(SHUFFLE_SEED).shuffle(order)
-        columns[f"{kind}_product"] = owners[order]
+        limits = np.asarray([_limit(prices[owner], rng) for owner in goals.owners], np.float64)
+        sizes, choices, weights = goals.columns()
+        shuffled = array("i", range(len(choices)))
+        random.Random(SHUFFLE_SEED).shuffle(shuffled)
+        order = np.asarray(shuffled)
+        columns[f"{kind}_product"] = np.repeat(np.asarray(goals.owners), sizes)[order]
         columns[f"{kind}_choice"] = choices[order]
-        columns[f"{kind}_upper"] = uppers[order]
+        columns[f"{kind}_upper"] = np.repeat(limits, sizes)[order]
         columns[f"{kind}_weight"] = weights[order]
+        columns[f"{kind}_sum"] = np.cumsum(weights[order])
     return columns
 
 
-@dataclass(frozen=True, slots=True)
-class _Brief:
-    """What the draws need of a product."""
-
-    prices: tuple[float, ...]
-    combinations: int
-    attributes: tuple[str, ...]
-    human: tuple[int, ...]
-
-    @classmethod
-    def of(cls, product: Product) -> _Brief:
-        return cls(
-            product.prices,
-            math.prod(len(values) for values in product.options.values()),
-            product.instruction_attributes if product.instruction is not None else (),
-            tuple(number for number, (_, wanted, _) in enumerate(product.human) if wanted),
-        )
+Drawn = tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float64]]
 
 
-Drawn = tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float64], NDArray[np.float64]]
+class _Human:
+    """Goals that people wrote: those of them that name an attribute, each with a price limit of its own."""
+
+    def __init__(self) -> None:
+        self.owners, self._choices = array("i"), array("i")
+
+    def add(self, number: int, product: Product) -> None:
+        for choice, (_, wanted, _) in enumerate(product.human):
+            if wanted:
+                self.owners.append(number)
+                self._choices.append(choice)
+
+    def columns(self) -> Drawn:
+        """How many goals each owner has; choice and weight of each goal."""
+        count = len(self.owners)
+        return np.ones(count, np.int32), np.asarray(self._choices), np.ones(count)
 
 
-def _goals(kind: GoalKind, briefs: Sequence[_Brief], prices: Sequence[float], rng: random.Random) -> Drawn:
-    """Product, choice, price limit and weight of each goal, in the order of the products."""
-    if kind == "human":
-        pairs = [(number, choice) for number, brief in enumerate(briefs) for choice in brief.human]
-        uppers = [_limit(prices[number], rng) for number, _ in pairs]
-        owners, choices = (np.asarray(column, np.int32) for column in (zip(*pairs, strict=True) if pairs else ((), ())))
-        return owners, choices, np.asarray(uppers, np.float64), np.ones(len(pairs))
-    having = [number for number, brief in enumerate(briefs) if brief.attributes]
-    sizes = [briefs[number].combinations for number in having]
-    limits = [_limit(prices[number], rng) for number in having]
-    counts: Counter[str] = Counter()
-    for number, size in zip(having, sizes, strict=True):
-        for attribute in briefs[number].attributes:
-            counts[attribute] += size
-    shares = [
-        sum(1.0 / counts[attribute] for attribute in wanted) / len(wanted) if size else 0.0
-        for wanted, size in zip((briefs[number].attributes for number in having), sizes, strict=True)
-    ]
-    return (
-        np.repeat(np.asarray(having, np.int32), sizes),
-        np.concatenate([np.empty(0, np.int32), *(np.arange(size, dtype=np.int32) for size in sizes)]),
-        np.repeat(np.asarray(limits, np.float64), sizes),
-        np.repeat(np.asarray(shares, np.float64), sizes),
-    )
+class _Synthetic:
+    """A goal for each combination of options of the products with an instruction, with one price limit a product."""
+
+    def __init__(self) -> None:
+        self.owners, self._sizes = array("i"), array("i")
+        self._wanted, self._ends = array("i"), array("q")
+        self._codes: dict[str, int] = {}
+        self._counts = array("q")
+
+    def add(self, number: int, product: Product) -> None:
+        if product.instruction is None or not product.instruction_attributes:
+            return
+        size = math.prod(map(len, product.options.values()))
+        for attribute in product.instruction_attributes:
+            code = self._codes.setdefault(attribute, len(self._codes))
+            if code == len(self._counts):
+                self._counts.append(0)
+            self._counts[code] += size
+            self._wanted.append(code)
+        self.owners.append(number)
+        self._sizes.append(size)
+        self._ends.append(len(self._wanted))
+
+    def columns(self) -> Drawn:
+        """How many goals each owner has; choice and weight of each goal."""
+        sizes = np.asarray(self._sizes)
+        starts = np.repeat(np.cumsum(sizes, dtype=np.int64) - sizes, sizes)
+        choices = (np.arange(len(starts)) - starts).astype(np.int32)
+        return sizes, choices, np.repeat(np.asarray(list(self._shares()), np.float64), sizes)
+
+    def _shares(self) -> Iterator[float]:
+        """The weight of each owner's goals: the rarer its attributes, the more."""
+        start = 0
+        for size, end in zip(self._sizes, self._ends, strict=True):
+            wanted = self._wanted[start:end]
+            yield sum(1.0 / self._counts[code] for code in wanted) / len(wanted) if size else 0.0
+            start = end
 
 
 def _limit(price: float, rng: random.Random) -> float:
-    above = list(itertools.islice((limit for limit in _LIMITS if limit > price), 4))
+    at = bisect_right(_LIMITS, price)
+    above = _LIMITS[at : at + 4]
     return max(rng.sample(above, 2)) if len(above) >= 2 else NO_LIMIT
 
 

@@ -5,15 +5,18 @@ double precision and rounded once. A document's score for a term that occurs `co
 
     weight - weight / (1 + frequency * inverse),   weight = count * log(1 + (N - n + 0.5) / (n + 0.5))
     inverse = 1 / (k1 * (1 - b + b * length / mean length))
+
+Long lists of postings are not read from end to end. A score that fifty documents surely reach is found first; what
+can only be found through the most frequent terms then stays below it, and those terms are looked up for the documents
+that the rarer ones have found. (H. Turtle and J. Flood, "Query evaluation: strategies and optimizations", 1995.)
 """
 
 from __future__ import annotations
 
 import math
-from array import array
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -25,16 +28,32 @@ from himac.envs.webshop.analysis import terms
 
 K1 = np.float32(0.9)
 B = np.float32(0.4)
+FEW = 1 << 17
+"""Postings up to which reading all is faster than choosing."""
 _ONE = np.float32(1)
 _REMEMBERED = 1 << 16
+_ASKED = 4
+"""Documents whose score is worked out to know a score that is surely reached, for each that is wanted."""
+_SLACK = 1 - 1e-6
+"""Sums in another order may differ in the last digits."""
 
 
 class _Term(NamedTuple):
-    """Where the postings of a term lie, and its weight."""
+    """Where the postings of a term lie, its weight, and the largest `frequency * inverse` among them."""
 
     start: int
     end: int
     weight: float
+    peak: np.float32
+
+
+class _Part(NamedTuple):
+    """A term of a query, and the most that it can add to a score."""
+
+    documents: NDArray[np.int32]
+    frequencies: NDArray[np.unsignedinteger]
+    weight: np.float32
+    most: float
 
 
 def quantise_length(length: int) -> int:
@@ -46,62 +65,48 @@ def quantise_length(length: int) -> int:
     return 24 + ((rest >> shift) << shift)
 
 
+def inverse_lengths(lengths: NDArray[np.int32]) -> NDArray[np.float32]:
+    """The `inverse` of documents with so many words."""
+    mean = np.float32(lengths.sum() / max(np.count_nonzero(lengths), 1)) or _ONE
+    rounded = np.asarray([quantise_length(length) for length in range(lengths.max(initial=0) + 1)], np.float32)
+    inverse: NDArray[np.float32] = (_ONE / (K1 * ((_ONE - B) + B * rounded / mean))).astype(np.float32)
+    return inverse[lengths]
+
+
+def _score(weight: NDArray[np.float32] | np.float32, reached: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The score for a term, of `frequency * inverse`."""
+    return weight - weight / (_ONE + reached)
+
+
 @dataclass(frozen=True)
 class Index:
-    """An inverted index of D documents and T terms with P postings, sorted by term and then by document.
+    """An inverted index of D documents and T terms with P postings; those of a term lie together, by document.
 
-    The arrays may be memory-mapped.
+    The arrays may be memory-mapped. `Indexer` makes them.
 
     Attributes:
         words: uint8, the terms in UTF-8, sorted and joined.
         word_ends: int64 [T], where each term ends in `words`.
-        posting_ends: int64 [T], where the postings of each term end.
+        posting_starts: int64 [T], where the postings of each term start.
+        posting_counts: int32 [T], how many there are.
+        peaks: float32 [T], the largest `frequency * inverse` of the term.
         documents: int32 [P], numbers of the documents.
-        frequencies: float32 [P], occurrences of the term in the document.
+        frequencies: uint8 or wider [P], occurrences of the term in the document.
         inverse: float32 [D], the `inverse` of each document.
     """
 
     words: NDArray[np.uint8]
     word_ends: NDArray[np.int64]
-    posting_ends: NDArray[np.int64]
+    posting_starts: NDArray[np.int64]
+    posting_counts: NDArray[np.int32]
+    peaks: NDArray[np.float32]
     documents: NDArray[np.int32]
-    frequencies: NDArray[np.float32]
+    frequencies: NDArray[np.unsignedinteger]
     inverse: NDArray[np.float32]
 
     @classmethod
-    def build(cls, texts: Iterable[str]) -> Index:
-        """Index texts in the order in which equal scores are to rank."""
-        numbers: dict[str, int] = {}
-        of_term, of_document, frequencies, lengths = array("i"), array("i"), array("f"), array("i")
-        for document, text in enumerate(texts):
-            found = terms(text)
-            lengths.append(len(found))
-            for word, frequency in Counter(found).items():
-                of_term.append(numbers.setdefault(word, len(numbers)))
-                of_document.append(document)
-                frequencies.append(frequency)
-        order = sorted(numbers, key=lambda word: word.encode())
-        rank = np.empty(len(order), np.int32)
-        rank[[numbers[word] for word in order]] = np.arange(len(order), dtype=np.int32)
-        term_of = rank[np.asarray(of_term)]
-        by_term = np.argsort(term_of, kind="stable")
-        encoded = [word.encode() for word in order]
-        return cls(
-            words=np.frombuffer(b"".join(encoded), np.uint8),
-            word_ends=np.cumsum([len(word) for word in encoded], dtype=np.int64),
-            posting_ends=np.cumsum(np.bincount(term_of, minlength=len(order)), dtype=np.int64),
-            documents=np.asarray(of_document)[by_term],
-            frequencies=np.asarray(frequencies)[by_term],
-            inverse=_inverse(np.asarray(lengths)),
-        )
-
-    def arrays(self) -> dict[str, NDArray[np.generic]]:
-        """Everything the index consists of, by attribute name."""
-        return {name: getattr(self, name) for name in self.__dataclass_fields__}
-
-    @classmethod
     def of(cls, arrays: Mapping[str, NDArray[np.generic]]) -> Index:
-        """The index whose `arrays` these are."""
+        """The index whose arrays these are, by attribute name."""
         return cls(**{name: arrays[name] for name in cls.__dataclass_fields__})  # type: ignore[arg-type]
 
     def search(self, query: str, limit: int = 50) -> NDArray[np.int32]:
@@ -110,25 +115,86 @@ class Index:
 
     def ranked(self, query: str, limit: int = 50) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """`search`, with the scores."""
-        held = [
-            (found, count) for word, count in Counter(terms(query)).items() if (found := self._find(word)) is not None
-        ]
-        if not held:
-            return np.empty(0, np.int32), np.empty(0, np.float32)
-        # The product of a single-precision weight and a small number is exact in double precision.
-        weights = np.asarray([found.weight * count for found, count in held], np.float32)
-        weights = np.repeat(weights, [found.end - found.start for found, _ in held])
-        documents = np.concatenate([self.documents[found.start : found.end] for found, _ in held])
-        frequencies = np.concatenate([self.frequencies[found.start : found.end] for found, _ in held])
-        parts = weights - weights / (_ONE + frequencies * self.inverse[documents])
-        scores = np.bincount(documents, parts, len(self.inverse)).astype(np.float32)
-        hits = scores.nonzero()[0]
-        reached = scores[hits]
+        parts = self._parts(query)
+        if sum(len(part.documents) for part in parts) <= FEW:
+            sums = self._sums(parts)
+            hits = np.flatnonzero(sums).astype(np.int32)
+            scores = sums[hits].astype(np.float32)
+        else:
+            hits = self._candidates(parts, limit)
+            scores = self._exact(parts, hits)
         if len(hits) > limit:
-            enough = reached >= np.partition(reached, len(hits) - limit)[len(hits) - limit]
+            enough = scores >= _nth_best(scores, limit)
+            hits, scores = hits[enough], scores[enough]
+        best = np.argsort(-scores, kind="stable")[:limit]
+        return hits[best], scores[best]
+
+    def _parts(self, query: str) -> list[_Part]:
+        parts = []
+        for word, count in Counter(terms(query)).items():
+            if (term := self._find(word)) is not None:
+                # The product of a single-precision weight and a small number is exact in double precision.
+                weight = np.float32(term.weight * count)
+                found = slice(term.start, term.end)
+                most = float(weight - weight / (_ONE + term.peak))
+                parts.append(_Part(self.documents[found], self.frequencies[found], weight, most))
+        return parts
+
+    def _sums(self, parts: Sequence[_Part]) -> NDArray[np.float64]:
+        """The sum of the parts for every document [D]."""
+        if not parts:
+            return np.zeros(len(self.inverse))
+        weights = np.repeat([part.weight for part in parts], [len(part.documents) for part in parts])
+        documents = np.concatenate([part.documents for part in parts])
+        frequencies = np.concatenate([part.frequencies for part in parts]).astype(np.float32)
+        scores = _score(weights, frequencies * self.inverse[documents])
+        return np.bincount(documents, scores, len(self.inverse))  # type: ignore[return-value]
+
+    def _exact(self, parts: Sequence[_Part], documents: NDArray[np.int32]) -> NDArray[np.float32]:
+        """The scores of some documents, in the order and precision of `_sums`."""
+        sums = np.zeros(len(documents))
+        for part in parts:
+            sums += self._looked_up(part, documents)
+        return sums.astype(np.float32)
+
+    def _looked_up(self, part: _Part, documents: NDArray[np.int32]) -> NDArray[np.float32]:
+        """The part of each of some documents, 0 where the term does not occur."""
+        at = np.searchsorted(part.documents, documents)
+        occurs = np.flatnonzero(part.documents.take(at, mode="clip") == documents)
+        reached = part.frequencies[at[occurs]].astype(np.float32) * self.inverse[documents[occurs]]
+        scores = np.zeros(len(documents), np.float32)
+        scores[occurs] = _score(part.weight, reached)
+        return scores
+
+    def _candidates(self, parts: Sequence[_Part], limit: int) -> NDArray[np.int32]:
+        """Documents, in order, among which are the best; with few of them all that have any of the terms."""
+        rarest = sorted(parts, key=lambda part: len(part.documents))
+        # What each term and all more frequent ones can add.
+        rest = [*np.cumsum([part.most for part in reversed(rarest)])[::-1].tolist(), 0.0]
+        sizes = np.cumsum([len(part.documents) for part in rarest])
+        read = max(int(np.searchsorted(sizes, len(self.inverse) // 8)), 1)
+        sums = self._sums(rarest[:read])
+        least = self._surely_reached(parts, sums, limit) * _SLACK
+        needed = next(number for number, most in enumerate(rest) if most < least or not most)
+        if needed > read:
+            sums += self._sums(rarest[read:needed])
+            read = needed
+        hits = np.flatnonzero(sums >= max(least - rest[read], 5e-324)).astype(np.int32)
+        reached = sums[hits]
+        for number in range(read, len(rarest)):
+            reached += self._looked_up(rarest[number], hits)
+            enough = reached >= least - rest[number + 1]
             hits, reached = hits[enough], reached[enough]
-        best = np.argsort(-reached, kind="stable")[:limit]
-        return hits[best].astype(np.int32), reached[best]
+        return hits
+
+    def _surely_reached(self, parts: Sequence[_Part], sums: NDArray[np.float64], limit: int) -> float:
+        """A score that `limit` documents have at least, from those that are best in `sums`."""
+        hits = np.flatnonzero(sums).astype(np.int32)
+        if len(hits) < limit:
+            return 0.0
+        asked = min(_ASKED * limit, len(hits))
+        best = np.sort(hits[np.argpartition(sums[hits], len(hits) - asked)[-asked:]])
+        return float(_nth_best(self._exact(parts, best), limit))
 
     @cached_property
     def _found(self) -> dict[str, _Term | None]:
@@ -147,16 +213,14 @@ class Index:
         at = bisect_left(range(len(self.word_ends)), wanted, key=self._word)
         if at == len(self.word_ends) or self._word(at) != wanted:
             return None
-        start, end = (int(self.posting_ends[at - 1]) if at else 0), int(self.posting_ends[at])
-        rarity = math.log(1 + (len(self.inverse) - (end - start) + 0.5) / (end - start + 0.5))
-        return _Term(start, end, float(np.float32(rarity)))
+        start, count = int(self.posting_starts[at]), int(self.posting_counts[at])
+        rarity = math.log(1 + (len(self.inverse) - count + 0.5) / (count + 0.5))
+        return _Term(start, start + count, float(np.float32(rarity)), self.peaks[at])
 
     def _word(self, number: int) -> bytes:
         start = int(self.word_ends[number - 1]) if number else 0
         return self.words[start : int(self.word_ends[number])].tobytes()
 
 
-def _inverse(lengths: NDArray[np.int32]) -> NDArray[np.float32]:
-    mean = np.float32(lengths.sum() / max(np.count_nonzero(lengths), 1)) or _ONE
-    rounded = np.asarray([quantise_length(length) for length in lengths.tolist()], np.float32)
-    return (_ONE / (K1 * ((_ONE - B) + B * rounded / mean))).astype(np.float32)
+def _nth_best(values: NDArray[np.floating], number: int) -> np.floating:
+    return np.partition(values, len(values) - number)[len(values) - number]  # type: ignore[no-any-return]

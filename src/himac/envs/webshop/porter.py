@@ -7,7 +7,6 @@ an English vowel counts as a consonant, digits included.
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 
 # Suffixes by the letter before the last, in the order in which the first that fits decides.
 _STEP_2 = {
@@ -121,7 +120,6 @@ def _tidy(word: str) -> str:
     return word
 
 
-@lru_cache(maxsize=1 << 17)
 def stem(word: str) -> str:
     """The stem of a lower-case word."""
     if len(word) < 3:

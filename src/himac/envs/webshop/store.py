@@ -13,9 +13,11 @@ import json
 import os
 import shutil
 import tempfile
+import time
+from array import array
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import fields
 from functools import lru_cache
 from pathlib import Path
 
@@ -25,11 +27,17 @@ from numpy.typing import NDArray
 from himac.envs.webshop.catalogue import Product
 from himac.envs.webshop.goals import Columns, Goal, GoalKind, draw, make_goal
 from himac.envs.webshop.index import Index
+from himac.envs.webshop.indexing import Indexer
 
-FORMAT = 1
+FORMAT = 2
 """Raise it when anything that is stored, or how texts are analysed, changes."""
 
-_MEMORY = 20_000
+_MEMORY = 4096
+"""Products that a process keeps as objects."""
+_SETTLED_S = 10.0
+_RAW = "products.raw"
+_ENCODER = json.JSONEncoder(ensure_ascii=False)
+_FIELDS = tuple(field.name for field in fields(Product))
 
 
 class Store:
@@ -44,15 +52,16 @@ class Store:
         self._keep = keep
         # Plain views of the mapped files: slicing numpy's own memmap class costs ten times as much.
         arrays: Columns = {path.stem: np.asarray(np.load(path, mmap_mode="r")) for path in folder.glob("*.npy")}
-        self._blob = arrays["products"]
+        raw = folder / _RAW
+        self._blob = np.asarray(np.memmap(raw, np.uint8, "r")) if raw.stat().st_size else np.empty(0, np.uint8)
         self._ends = arrays["ends"]
         self._by_asin = arrays["by_asin"]
         self._asins = arrays["asins"]
         self._columns = arrays
         self.index = Index.of(arrays)
+        self._names: dict[str, list[str]] = json.loads((folder / "labels.json").read_text())
         self._labels = {
-            name: {label: code for code, label in enumerate(labels)}
-            for name, labels in json.loads((folder / "labels.json").read_text()).items()
+            name: {label: code for code, label in enumerate(labels)} for name, labels in self._names.items()
         }
         self.product = lru_cache(maxsize=_MEMORY)(self._product)
 
@@ -92,9 +101,14 @@ class Store:
         )
         return make_goal(kind, number, self.product(int(product)), int(choice), float(upper), float(weight))
 
-    def weights(self, kind: GoalKind) -> NDArray[np.float64]:
-        """The weight of each goal."""
-        return self._columns[f"{kind}_weight"]  # type: ignore[return-value]
+    def goal_category(self, kind: GoalKind, number: int) -> str:
+        """The `category` of a goal, without reading its product."""
+        product = int(self._columns[f"{kind}_product"][number])
+        return self._names["category"][int(self._columns["category"][product])]
+
+    def sums(self, kind: GoalKind) -> NDArray[np.float64]:
+        """For each goal the weights of all goals up to it."""
+        return self._columns[f"{kind}_sum"]  # type: ignore[return-value]
 
 
 def open_store(identity: str, produce: Callable[[], Iterable[Product]]) -> Store:
@@ -120,12 +134,29 @@ def open_store(identity: str, produce: Callable[[], Iterable[Product]]) -> Store
 
 
 def digest(*paths: Path) -> str:
-    """SHA-256 over the contents of files."""
+    """SHA-256 over the contents of files; a file that has not changed since is not read again."""
     whole = hashlib.sha256()
     for path in paths:
-        with path.open("rb") as file:
-            whole.update(hashlib.file_digest(file, "sha256").digest())
+        whole.update(_file_digest(path))
     return whole.hexdigest()
+
+
+def _file_digest(path: Path) -> bytes:
+    state = path.stat()
+    key = f"{path.resolve()}/{state.st_size}/{state.st_mtime_ns}/{state.st_ctime_ns}"
+    note = _root() / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.digest"
+    with suppress(OSError):
+        known = note.read_bytes()
+        if len(known) == hashlib.sha256().digest_size:
+            return known
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").digest()
+    # A file that was written just now may change again without a new time.
+    if time.time() - state.st_ctime > _SETTLED_S:
+        with suppress(OSError):
+            note.parent.mkdir(parents=True, exist_ok=True)
+            note.write_bytes(found)
+    return found
 
 
 def _root() -> Path:
@@ -163,41 +194,39 @@ def _publish(folder: Path, produce: Callable[[], Iterable[Product]]) -> None:
 
 
 def _write(folder: Path, produce: Callable[[], Iterable[Product]]) -> None:
-    ends, asins = list[int](), list[str]()
-    codes: dict[str, list[int]] = {"query": [], "category": []}
+    """Fill the folder, with one product in memory at a time."""
+    ends, asins = array("q"), list[str]()
+    codes = {"query": array("i"), "category": array("i")}
     labels: dict[str, dict[str, int]] = {name: {} for name in codes}
-    raw = folder / "products.raw"
 
-    def kept() -> Iterator[Product]:
-        with raw.open("wb") as file:
+    def kept(indexer: Indexer) -> Iterator[Product]:
+        with (folder / _RAW).open("wb") as file:
             for product in produce():
-                file.write(json.dumps(asdict(product), ensure_ascii=False).encode())
+                values = {name: getattr(product, name) for name in _FIELDS}
+                file.write(_ENCODER.encode(values).encode())
                 ends.append(file.tell())
                 asins.append(product.asin)
                 for name, known in labels.items():
-                    codes[name].append(known.setdefault(getattr(product, name), len(known)))
+                    codes[name].append(known.setdefault(values[name], len(known)))
+                indexer.add(product.search_text())
                 yield product
 
-    arrays: Columns = draw(kept())
-    order = np.argsort(np.asarray(asins), kind="stable").astype(np.int32)
-    blob = np.memmap(raw, np.uint8, "r") if ends else np.empty(0, np.uint8)
-    arrays |= {name: np.asarray(values, np.int32) for name, values in codes.items()}
-    arrays |= {
-        "products": blob,
-        "ends": np.asarray(ends, np.int64),
-        "by_asin": order,
-        "asins": np.asarray(asins)[order],
-    }
-
-    def texts() -> Iterator[str]:
-        for number in order.tolist():
-            start = ends[number - 1] if number else 0
-            yield Product.of(json.loads(blob[start : ends[number]].tobytes())).search_text()
-
-    arrays |= Index.build(texts()).arrays()
-    for name, array in arrays.items():
-        np.save(folder / f"{name}.npy", array)
-    raw.unlink()
+    with tempfile.TemporaryFile(dir=folder) as scratch:
+        indexer = Indexer(folder, scratch)
+        _save(folder, draw(kept(indexer)))
+        numbers = np.asarray(asins)
+        asins.clear()
+        order = np.argsort(numbers, kind="stable").astype(np.int32)
+        rank = np.empty_like(order)
+        rank[order] = np.arange(len(order), dtype=np.int32)
+        _save(folder, {name: np.asarray(values) for name, values in codes.items()})
+        _save(folder, {"ends": np.asarray(ends), "by_asin": order, "asins": numbers[order]})
+        indexer.finish(rank)
     (folder / "labels.json").write_text(json.dumps({name: list(known) for name, known in labels.items()}))
     sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
     (folder / "sizes.json").write_text(json.dumps(sizes))
+
+
+def _save(folder: Path, arrays: Columns) -> None:
+    for name, values in arrays.items():
+        np.save(folder / f"{name}.npy", values)

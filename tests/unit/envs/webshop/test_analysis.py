@@ -41,6 +41,13 @@ def test_the_short_way_for_ascii_is_the_general_one(text: str) -> None:
     assert split_words(text) == pattern.findall(text)
 
 
+@given(st.text(st.characters() | st.sampled_from(" aé0'’:.ไひ😀\u0301\u200d"), max_size=40))
+def test_no_word_holds_a_space(text: str) -> None:
+    pattern: regex.Pattern[str] = analysis._UNICODE_WORD
+    assert [word for part in text.split(" ") for word in split_words(part)] == split_words(text)
+    assert text.isascii() or split_words(text) == pattern.findall(text)
+
+
 @given(st.text(max_size=60))
 def test_any_text_has_terms(text: str) -> None:
     assert all(terms(text))

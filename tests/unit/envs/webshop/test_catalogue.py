@@ -61,8 +61,14 @@ def test_products_of_the_official_form(tmp_path: Path) -> None:
 @pytest.mark.parametrize("chunk", [1, 7, 64, 1 << 20])
 def test_the_file_is_read_in_pieces(chunk: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(catalogue, "_CHUNK", chunk)
-    paths = write(tmp_path, [record(f"H{number}", name='"[é], \\') for number in range(20)], {})
-    assert [product.asin for product in read_products(*paths)] == [f"H{number}" for number in range(20)]
+    records = [record(f"H{number}", name='"[é], \\') for number in range(20)]
+    known = {f"H{number}": {"attributes": [f'"}}, {number}']} for number in reversed(range(19))}
+    products = list(read_products(*write(tmp_path, records, known)))
+    assert [product.asin for product in products] == [f"H{number}" for number in range(20)]
+    assert [product.attributes for product in products] == [
+        *((f'"}}, {number}',) for number in range(19)),
+        ("DUMMY_ATTR",),
+    ]
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[{", '[{"asin": "A"}]', "[3]", '[{"asin": "A", "name'])

@@ -1,4 +1,5 @@
 import multiprocessing
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -81,6 +82,32 @@ def test_labels(root: Path) -> None:
     wanted = [number for number, product in enumerate(products) if product.category == products[0].category]
     assert np.array_equal(store.labelled("category", products[0].category), wanted)
     assert store.labelled("query", "nothing").tolist() == []
+
+
+def test_goals_know_their_category(root: Path) -> None:
+    store = open_store("a", few)
+    numbers = range(store.goals("synthetic"))
+    assert [store.goal_category("synthetic", number) for number in numbers] == [
+        store.goal("synthetic", number).category for number in numbers
+    ]
+
+
+def test_a_file_that_has_not_changed_is_not_read_again(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root.mkdir()
+    path = root / "data"
+    path.write_text("1")
+    now = time.time()
+    first = digest(path)
+    assert not list(root.glob("*.digest"))
+    monkeypatch.setattr(time, "time", lambda: now + 60)
+    assert digest(path) == first
+    (note,) = root.glob("*.digest")
+    note.write_bytes(bytes(32))
+    assert digest(path) != first
+    note.write_bytes(b"cut off")
+    assert digest(path) == first
+    path.write_text("23")
+    assert digest(path) != first
 
 
 def test_a_digest_tells_contents_apart(tmp_path: Path) -> None:
