@@ -10,7 +10,10 @@ from himac.envs.webshop.benchmark import WebShopBenchmark
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "webshop.md").read_text(encoding="utf-8")
-RESULTS = json.loads((ROOT / "benchmarks" / "results" / "webshop_engine.json").read_text(encoding="utf-8"))
+RESULTS, MILLION = (
+    json.loads((ROOT / "benchmarks" / "results" / f"webshop_{name}.json").read_text(encoding="utf-8"))
+    for name in ("engine", "million")
+)
 
 
 def rows(text: str) -> list[list[str]]:
@@ -44,3 +47,24 @@ def test_the_figures_of_the_catalogue_are_those_measured() -> None:
 def test_the_engine_keeps_its_bars() -> None:
     for name in ("builtin", "official"):
         assert all(RESULTS[name]["median_ms"][part] <= bar for part, bar in RESULTS["bars_ms"].items())
+
+
+def test_the_figures_of_a_million_products_are_those_measured() -> None:
+    build, after = MILLION["build"], MILLION["after_queries"]
+    speeds = [
+        "median {median:.1f} ms, p95 {p95:.1f} ms, largest {max:.1f} ms".format(**MILLION[f"{clock}_ms"])
+        for clock in ("cpu", "wall")
+    ]
+    assert rows(PAGE.split("## A million products")[1].split("|---|---|\n")[1].split("\n\n")[0]) == [
+        ["build, once", f"{build['cpu_s']:.0f} s of CPU time, {build['wall_s']:.0f} s passed"],
+        ["peak memory of the build", f"{build['peak_rss_mb']:.0f} MB"],
+        ["input files, cache", f"{MILLION['input_mb']:.0f} MB, {MILLION['disk_mb']:.0f} MB"],
+        ["opening the cache", f"{MILLION['open']['wall_s'] * 1e3:.0f} ms"],
+        ["own memory of a process, after 300 searches", f"{after['anonymous_mb']:.0f} MB"],
+        ["mapped files, shared by all processes, after 300 searches", f"{after['mapped_mb']:.0f} MB"],
+        ["search with an instruction, CPU time", speeds[0]],
+        ["search with an instruction, time passed", speeds[1]],
+    ]
+    assert build["products"] == 1_000_000
+    assert MILLION["queries"] == 300
+    assert MILLION["wall_ms"]["median"] < MILLION["bar_ms"]

@@ -188,6 +188,7 @@ class Bench:
 def describe(matrix: Matrix, source: Path, output: Path) -> None:
     """Keep the matrix and its base configuration in the output folder."""
     with _guard(output):
+        output.mkdir(parents=True, exist_ok=True)
         base = (source.parent / matrix.base).read_text(encoding="utf-8")
         tree = matrix.model_dump(mode="json", exclude_defaults=True) | {"base": BASE}
         write_text(output / BASE, base.rstrip("\n"))
