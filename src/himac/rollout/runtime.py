@@ -196,7 +196,8 @@ def make_agent(config: Config, tokenizer: Any, benchmark: Benchmark) -> Hierarch
         name = "react" if agent.flat.thoughts else "plain"
     if name in PROMPTED and (name != "hierarchical" or agent.style == "prompting"):
         texts = benchmark.texts
-        told = (texts.planner and texts.executor) if name == "hierarchical" else texts.flat
+        # Short views have no rules; what they say to the flat agent only tells it from the planner.
+        told = texts.planner and (texts.executor if name == "hierarchical" else texts.flat)
         if not (told or agent.prompting.instructions):
             raise ConfigError(
                 f"benchmark '{config.env.name}' has no rules to tell an untrained model here; set "

@@ -228,7 +228,7 @@ def test_faults_that_pass_are_tried_again(make: Make) -> None:
         seen[content(body)] += 1
         return FAULTS[content(body)] if seen[content(body)] < 3 else f"at last after {content(body)}"
 
-    engine, _ = make(answer, timeout_s=1.5)
+    engine, _ = make(answer, timeout_s=3.0)
     done = engine.generate([ask(fault, number) for number, fault in enumerate(FAULTS)])
     assert [(one.text, one.error) for one in done] == [(f"at last after {fault}", None) for fault in FAULTS]
     assert min(seen.values()) == 3
@@ -237,7 +237,7 @@ def test_faults_that_pass_are_tried_again(make: Make) -> None:
 
 
 def test_faults_that_stay_end_their_own_request_only(make: Make, caplog: pytest.LogCaptureFixture) -> None:
-    engine, server = make(lambda body, n: FAULTS.get(content(body), "fine"), timeout_s=1.5, max_tries=2)
+    engine, server = make(lambda body, n: FAULTS.get(content(body), "fine"), timeout_s=3.0, max_tries=2)
     with caplog.at_level(logging.INFO):
         *doomed, fine = engine.generate([ask(text, number) for number, text in enumerate([*FAULTS, "a good one"])])
     assert (fine.text, fine.error) == ("fine", None)
@@ -249,8 +249,8 @@ def test_faults_that_stay_end_their_own_request_only(make: Make, caplog: pytest.
     assert engine.totals.failures == len(FAULTS)
     causes = dict(zip(FAULTS, (done.error or "" for done in doomed), strict=True))
     assert "HTTP 429: slow down" in causes["429"]
-    assert "no answer within 1.5 s" in causes["hang"]
-    assert "no answer within 1.5 s" in causes["drip"]
+    assert "no answer within 3 s" in causes["hang"]
+    assert "no answer within 3 s" in causes["drip"]
     assert "not valid JSON" in causes["bad JSON"]
     assert "choices" in causes["wrong schema"]
     assert "the connection to http://127.0.0.1" in causes["half a body"]
