@@ -150,8 +150,7 @@ def summarise(episodes: Sequence[Episode]) -> dict[str, float]:
 
 def record(episode: Episode, split_hash: str) -> dict[str, Any]:
     """One line of `results.jsonl`; a picture is its hash there."""
-    contexts = episode.segments if episode.plan is None else (episode.plan, *episode.segments)
-    first = next((context.pictures[0].picture for context in contexts if context.pictures), None)
+    first = next((context.pictures[0].picture for context in episode.contexts if context.pictures), None)
     return {
         "task_id": episode.task.id,
         "kind": episode.task.kind,

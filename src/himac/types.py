@@ -174,6 +174,11 @@ class Episode:
         return self.stop in (StopReason.ENV_ERROR, StopReason.ENGINE_ERROR)
 
     @property
+    def contexts(self) -> tuple[Segment, ...]:
+        """The planner's segment, where there is one, and those of the executor."""
+        return self.segments if self.plan is None else (self.plan, *self.segments)
+
+    @property
     def turns(self) -> tuple[Turn, ...]:
         return tuple(turn for segment in self.segments for turn in segment.turns)
 

@@ -25,6 +25,10 @@ from himac.types import Demonstration, PromptTexts, Task
 
 TextEnv = gymnasium.Env[str, str]
 
+SHORT_TEXTS = PromptTexts(planner="", executor="", flat="Act.")
+"""For small models that are trained for the task and need no rules. Planner and flat agent are asked in the same form,
+so a word tells them apart: one model may be taught both."""
+
 
 class Benchmark(Protocol):
     """A family of tasks with its environment: the one thing to implement to add a benchmark."""

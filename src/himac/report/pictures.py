@@ -58,8 +58,7 @@ def illustrated(page: str, record: Record, folder: Path, base: Path) -> str:
 
 
 def _pictures(episode: Episode) -> Iterable[Picture]:
-    segments = episode.segments if episode.plan is None else (episode.plan, *episode.segments)
-    for segment in segments:
+    for segment in episode.contexts:
         yield from (placed.picture for placed in segment.pictures)
         for turn in segment.turns:
             if isinstance(turn.observation, Scene):

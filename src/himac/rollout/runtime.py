@@ -18,7 +18,7 @@ from himac.config import Config
 from himac.engines.base import Engine
 from himac.engines.openai import OpenAIEngine
 from himac.envs.admissible import with_admissible
-from himac.envs.base import Benchmark
+from himac.envs.base import SHORT_TEXTS, Benchmark
 from himac.envs.pool import EnvPool
 from himac.envs.registry import make_benchmark
 from himac.errors import ConfigError, DataError
@@ -196,9 +196,8 @@ def make_agent(config: Config, tokenizer: Any, benchmark: Benchmark) -> Hierarch
         name = "react" if agent.flat.thoughts else "plain"
     if name in PROMPTED and (name != "hierarchical" or agent.style == "prompting"):
         texts = benchmark.texts
-        # Short views have no rules; what they say to the flat agent only tells it from the planner.
-        told = texts.planner and (texts.executor if name == "hierarchical" else texts.flat)
-        if not (told or agent.prompting.instructions):
+        told = (texts.planner and texts.executor) if name == "hierarchical" else texts.flat
+        if (not told or texts == SHORT_TEXTS) and not agent.prompting.instructions:
             raise ConfigError(
                 f"benchmark '{config.env.name}' has no rules to tell an untrained model here; set "
                 "agent.prompting.instructions (or, for alfworld, env.kwargs.view=full)"

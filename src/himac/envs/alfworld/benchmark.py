@@ -16,6 +16,7 @@ from himac.envs.alfworld.expert import HINTS, demonstrate
 from himac.envs.alfworld.games import Game, load_games
 from himac.envs.alfworld.prior import Prior, learn_prior
 from himac.envs.alfworld.view import View, ViewWrapper, start_text
+from himac.envs.base import SHORT_TEXTS
 from himac.envs.paths import expand_variables
 from himac.errors import ConfigError, DataError
 from himac.types import Demonstration, PromptTexts, Task
@@ -29,9 +30,6 @@ _OFFICIAL_SPLITS = ("train", "valid_train", "valid_seen", "valid_unseen")
 _PACKED = (".jsonl.xz", ".jsonl")
 _TREE = "json_2.1.1"
 
-# A small model is trained for the task and needs no rules; each prompt's form says which role is asked for.
-# The flat prompt must differ from the planner's: one model may be taught both.
-_COMPACT_TEXTS = PromptTexts(planner="", executor="", flat="Act.")
 _COMMANDS = """Commands:
   look: look around your current location
   inventory: check what you carry
@@ -102,7 +100,7 @@ class AlfworldBenchmark:
         self.view: View = view
         self.noise = noise
         self.hint_noise = hint_noise
-        self.texts = _COMPACT_TEXTS if view == "compact" else _FULL_TEXTS
+        self.texts = SHORT_TEXTS if view == "compact" else _FULL_TEXTS
         self._sources = _find_splits(data)
         self._data = data
         self._prior = Prior.load(prior) if prior is not None else None

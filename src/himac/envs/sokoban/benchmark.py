@@ -11,6 +11,7 @@ from typing import Any, get_args
 
 import gymnasium
 
+from himac.envs.base import SHORT_TEXTS
 from himac.envs.paths import expand_variables
 from himac.envs.sokoban.env import SokobanEnv
 from himac.envs.sokoban.expert import demonstrate, random_pushes
@@ -24,9 +25,6 @@ from himac.types import Demonstration, PromptTexts, Task
 BUILTIN_PREFIX = "builtin:"
 _BUILTIN_NAMES = ", ".join(BUILTIN_PREFIX + name for name in BUILTIN_SETS)
 
-# A small model is trained for the task and needs no rules; each prompt's form says which role is asked for.
-# The flat prompt must differ from the planner's: one model may be taught both.
-_COMPACT_TEXTS = PromptTexts(planner="", executor="", flat="Act.")
 _CELLS = "The board is a grid; r2c3 is row 2, column 3, counted from 0 at the top left with the outer walls."
 _SYMBOLS = "Symbols: # wall, _ floor, . target, $ box, * box on a target, @ player, + player on a target."
 _SPRITES = (
@@ -91,7 +89,7 @@ class SokobanBenchmark:
         if not isinstance(data, str) or not data:
             raise ConfigError(f"sokoban data is {data!r}; give a path or one of {_BUILTIN_NAMES}")
         full = _full_texts(_SPRITES if observation == "image" else _SYMBOLS)
-        self.texts = _COMPACT_TEXTS if view == "coordinates" else full
+        self.texts = SHORT_TEXTS if view == "coordinates" else full
         # 15 is the published limit of the one-box setting; a level of the other sets may need more moves than that.
         self.step_limit = 15 if data == f"{BUILTIN_PREFIX}short" else 30 if data.startswith(BUILTIN_PREFIX) else 120
         self._view = view

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import gymnasium
 
+from himac.envs.base import SHORT_TEXTS
 from himac.envs.paths import expand_variables
 from himac.envs.webshop.catalogue import Product, read_products
 from himac.envs.webshop.env import WebShopEnv
@@ -26,9 +27,6 @@ BUILTIN = "builtin"
 HUMAN = "items_human_ins.json"
 FILES = (("items_shuffle_1000.json", "items_ins_v2_1000.json"), ("items_shuffle.json", "items_ins_v2.json"))
 
-# A small model is trained for the task and needs no rules; each prompt's form says which role is asked for.
-# The flat prompt must differ from the planner's: one model may be taught both.
-_COMPACT_TEXTS = PromptTexts(planner="", executor="", flat="Act.")
 _RULES = """Actions:
   search[words]: search the shop; possible at any time
   click[text]: click a button, a product number or an option value that is on the page, for example click[b09gl561xh], \
@@ -96,7 +94,7 @@ class WebShopBenchmark:
         self.tagger = make_tagger(tagger).name
         self._tagger = tagger
         self._noise = noise
-        self.texts = _COMPACT_TEXTS if view == "compact" else _FULL_TEXTS
+        self.texts = SHORT_TEXTS if view == "compact" else _FULL_TEXTS
         self._data = data
         self._files = () if data == BUILTIN else _official(data)
 

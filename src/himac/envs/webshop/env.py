@@ -12,7 +12,7 @@ from himac.envs.webshop.goals import GOAL_KINDS, Goal, GoalKind
 from himac.envs.webshop.nouns import make_tagger
 from himac.envs.webshop.session import Session
 from himac.envs.webshop.store import Store
-from himac.envs.webshop.view import VIEWS, View, offer_names, render, spell
+from himac.envs.webshop.view import VIEWS, View, clickables, render, spell
 from himac.errors import ConfigError, EnvironmentFailureError
 
 _LONGEST = 1 << 20
@@ -104,10 +104,9 @@ class WebShopEnv(gymnasium.Env[str, str]):
 
     def _info(self, session: Session) -> dict[str, Any]:
         page = session.page
-        names = {asin: name for name, asin in offer_names(page, self.observation_mode).items()}
-        clickables = [names.get(text, text) for text in page.clickables()]
+        texts = clickables(page, self.observation_mode)
         # What the action grammar cannot say is not offered: empty texts and line ends.
-        commands = {f"click[{text}]" for text in clickables if text and "\n" not in text and text != "search"}
+        commands = {f"click[{text}]" for text in texts if text and "\n" not in text and text != "search"}
         if page.searchable:
             commands.add("search[keywords]")
         return {
@@ -115,7 +114,7 @@ class WebShopEnv(gymnasium.Env[str, str]):
             "goal": session.goal.number,
             "won": False,
             "score": 0.0,
-            "available_actions": {"has_search_bar": page.searchable, "clickables": clickables},
+            "available_actions": {"has_search_bar": page.searchable, "clickables": texts},
             "admissible_commands": sorted(commands),
             "tagger": self.tagger.name,
         }

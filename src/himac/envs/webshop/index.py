@@ -148,7 +148,7 @@ class Index:
         documents = np.concatenate([part.documents for part in parts])
         frequencies = np.concatenate([part.frequencies for part in parts]).astype(np.float32)
         scores = _score(weights, frequencies * self.inverse[documents])
-        return np.bincount(documents, scores, len(self.inverse))  # type: ignore[return-value]
+        return np.bincount(documents, scores, len(self.inverse)).astype(np.float64, copy=False)
 
     def _exact(self, parts: Sequence[_Part], documents: NDArray[np.int32]) -> NDArray[np.float32]:
         """The scores of some documents, in the order and precision of `_sums`."""
@@ -223,4 +223,5 @@ class Index:
 
 
 def _nth_best(values: NDArray[np.floating], number: int) -> np.floating:
-    return np.partition(values, len(values) - number)[len(values) - number]  # type: ignore[no-any-return]
+    found: np.floating = np.partition(values, len(values) - number)[len(values) - number]
+    return found

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from itertools import chain
 from pathlib import Path
@@ -78,8 +78,7 @@ class Indexer:
             "peaks": peaks[order],
             "inverse": inverse,
         }
-        for name, values in arrays.items():
-            np.save(self._folder / f"{name}.npy", values)
+        save_arrays(self._folder, arrays)
 
     def _flush(self) -> None:
         """Put the words that were added since the last run on disk, as postings sorted by term and document."""
@@ -118,6 +117,12 @@ class Indexer:
                 firsts = np.cumsum(counts[start:end]) - counts[start:end]
                 peaks[start:end] = np.maximum.reduceat(found.astype(np.float32) * inverse[ranks], firsts)
         return peaks
+
+
+def save_arrays(folder: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """A file for each array, by its name."""
+    for name, values in arrays.items():
+        np.save(folder / f"{name}.npy", values)
 
 
 class _Run:

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from himac.envs.webshop.catalogue import Product
 from himac.envs.webshop.goals import Columns, Goal, GoalKind, draw, make_goal
 from himac.envs.webshop.index import Index
-from himac.envs.webshop.indexing import Indexer
+from himac.envs.webshop.indexing import Indexer, save_arrays
 
 FORMAT = 2
 """Raise it when anything that is stored, or how texts are analysed, changes."""
@@ -213,20 +213,15 @@ def _write(folder: Path, produce: Callable[[], Iterable[Product]]) -> None:
 
     with tempfile.TemporaryFile(dir=folder) as scratch:
         indexer = Indexer(folder, scratch)
-        _save(folder, draw(kept(indexer)))
+        save_arrays(folder, draw(kept(indexer)))
         numbers = np.asarray(asins)
         asins.clear()
         order = np.argsort(numbers, kind="stable").astype(np.int32)
         rank = np.empty_like(order)
         rank[order] = np.arange(len(order), dtype=np.int32)
-        _save(folder, {name: np.asarray(values) for name, values in codes.items()})
-        _save(folder, {"ends": np.asarray(ends), "by_asin": order, "asins": numbers[order]})
+        save_arrays(folder, {name: np.asarray(values) for name, values in codes.items()})
+        save_arrays(folder, {"ends": np.asarray(ends), "by_asin": order, "asins": numbers[order]})
         indexer.finish(rank)
     (folder / "labels.json").write_text(json.dumps({name: list(known) for name, known in labels.items()}))
     sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
     (folder / "sizes.json").write_text(json.dumps(sizes))
-
-
-def _save(folder: Path, arrays: Columns) -> None:
-    for name, values in arrays.items():
-        np.save(folder / f"{name}.npy", values)

@@ -45,6 +45,15 @@ def offer_names(page: Page, view: View) -> dict[str, str]:
     )
 
 
+def clickables(page: Page, view: View) -> list[str]:
+    """What can be clicked on a page, in the words of the view."""
+    texts = page.clickables()
+    if view != "compact":
+        return texts
+    names = {asin: name for name, asin in offer_names(page, view).items()}
+    return [names.get(text, text) for text in texts]
+
+
 def spell(action: str, page: Page, view: View) -> str:
     """The action in the shop's own words: a product's number in the compact view becomes its name."""
     if view != "compact" or (clicked := _NUMBERED.match(action)) is None:
