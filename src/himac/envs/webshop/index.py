@@ -48,12 +48,17 @@ class _Term(NamedTuple):
 
 
 class _Part(NamedTuple):
-    """A term of a query, and the most that it can add to a score."""
+    """A term of a query."""
 
     documents: NDArray[np.int32]
     frequencies: NDArray[np.unsignedinteger]
     weight: np.float32
-    most: float
+    peak: np.float32
+
+    @property
+    def most(self) -> float:
+        """The most that it can add to a score."""
+        return float(self.weight - self.weight / (_ONE + self.peak))
 
 
 def quantise_length(length: int) -> int:
@@ -136,8 +141,7 @@ class Index:
                 # The product of a single-precision weight and a small number is exact in double precision.
                 weight = np.float32(term.weight * count)
                 found = slice(term.start, term.end)
-                most = float(weight - weight / (_ONE + term.peak))
-                parts.append(_Part(self.documents[found], self.frequencies[found], weight, most))
+                parts.append(_Part(self.documents[found], self.frequencies[found], weight, term.peak))
         return parts
 
     def _sums(self, parts: Sequence[_Part]) -> NDArray[np.float64]:
