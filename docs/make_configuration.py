@@ -143,7 +143,7 @@ MEANINGS = {
     "warmstart.lr": "Peak learning rate. It falls to zero along a line.",
     "warmstart.weight_decay": "Decoupled weight decay of matrices.",
     "warmstart.warmup_fraction": "Share of the steps in which the learning rate rises.",
-    "warmstart.formats": "Agents whose formats are taught.",
+    "warmstart.formats": "Agents whose formats are taught; `captions` teaches to say what a picture shows.",
     "warmstart.context_weight": "Weight of predicting prompts and observations, beside 1 for replies.",
     "warmstart.keep_success_only": "Leave out demonstrations that did not solve their task.",
     "warmstart.freeze_vision": "As `train.learner.freeze_vision`. A tower from scratch has to learn here.",

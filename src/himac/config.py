@@ -337,7 +337,7 @@ class WarmstartConfig(_Node):
     lr: Annotated[float, Field(gt=0)] = 0.01
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     warmup_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.02
-    formats: tuple[Literal["hierarchical", "flat", "hiper"], ...] = ("hierarchical",)
+    formats: tuple[Literal["hierarchical", "flat", "hiper", "captions"], ...] = ("hierarchical",)
     context_weight: Annotated[float, Field(ge=0)] = 0.2
     keep_success_only: bool = True
     freeze_vision: bool = False

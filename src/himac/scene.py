@@ -94,7 +94,7 @@ class Scene:
     """Text and pictures in reading order, at least one picture among them. As text, a picture is its hash.
 
     Attributes:
-        caption: What a person is told instead; the model never sees it.
+        caption: What a person is told instead. A model never sees it; a warm start may teach it to say it.
     """
 
     parts: tuple[str | Picture, ...]

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from himac.agents.describer import REQUEST
 from himac.agents.hiper import RULES
 from himac.agents.parsing import format_blueprint
 from himac.cli.console import console, progress_bar
@@ -17,7 +18,7 @@ from himac.config_file import load_config
 from himac.envs.base import Benchmark, demonstrations
 from himac.errors import ConfigError
 from himac.rollout.runtime import build_benchmark, build_runtime, require_local
-from himac.scene import plain
+from himac.scene import in_words, plain
 from himac.seeding import derive_seed
 from himac.types import Demonstration
 
@@ -76,8 +77,12 @@ def _texts(benchmark: Benchmark, demos: Iterator[Demonstration], formats: Sequen
     yield "\n".join((benchmark.texts.planner, benchmark.texts.executor, benchmark.texts.flat))
     if "hiper" in formats:
         yield RULES
+    if "captions" in formats:
+        yield REQUEST
     for demo in demos:
         yield f"{plain(demo.observation)}\nTask: {demo.instruction}"
+        if "captions" in formats:
+            yield in_words(demo.observation)
         yield format_blueprint(demo.blueprint)
         for segment in demo.segments:
             yield f"{plain(segment.start)}\nGoal: {segment.subgoal}"

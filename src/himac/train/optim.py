@@ -15,6 +15,9 @@ ScheduleKind = Literal["constant", "linear", "cosine"]
 # Quintic Newton-Schulz coefficients (Keller Jordan, "Muon: an optimizer for hidden layers", 2024).
 _NS_COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 _NS_STEPS = 5
+# Beside Muon, AdamW has the large learning rate of embeddings. A convolution that turns a patch of a picture into a
+# vector adds up a thousand inputs that go together, so its rate is divided by their number over this.
+_PATCH_INPUTS = 32
 # Makes the RMS of a Muon update that of an AdamW update, so that both share one learning rate (Liu et al. 2025).
 _MUON_RMS = 0.2
 # Matrices of one shape are orthogonalised together, up to this many elements at a time.
@@ -225,10 +228,16 @@ def make_optimizer(
         matrices = [masters.get(id(p), p) for p in params if id(p) in hidden]
         members["muon"] = Muon(matrices, lr, momentum, weight_decay)
     if rest:
-        groups = [
-            {"params": [p for p in rest if p.ndim >= 2], "weight_decay": weight_decay},
+        groups: list[dict[str, Any]] = [
+            {"params": [p for p in rest if p.ndim == 2 or (p.ndim > 2 and not hidden)], "weight_decay": weight_decay},
             {"params": [p for p in rest if p.ndim < 2], "weight_decay": 0.0},
         ]
+        if hidden:
+            groups += [
+                {"params": [p], "weight_decay": weight_decay, "lr_scale": min(1.0, _PATCH_INPUTS / p[0].numel())}
+                for p in rest
+                if p.ndim > 2
+            ]
         members["adamw"] = torch.optim.AdamW(
             [group for group in groups if group["params"]],
             lr=lr,

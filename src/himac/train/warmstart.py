@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from himac.agents.base import AgentBase
+from himac.agents.describer import Describer
 from himac.config import Config
 from himac.envs.base import Benchmark, demonstrations
 from himac.errors import ConfigError, DataError
@@ -59,7 +60,8 @@ def warmstart(
         )
     started = time.perf_counter()
     tasks = warmstart_tasks(config, runtime.benchmark)
-    agents: list[AgentBase] = [AGENTS[n](runtime.tokenizer, texts, config.agent) for n in settings.formats]
+    teachers: dict[str, Callable[..., AgentBase]] = {**AGENTS, "captions": Describer}
+    agents: list[AgentBase] = [teachers[n](runtime.tokenizer, texts, config.agent) for n in settings.formats]
     shown, won, rows = 0, 0, list[Row]()
     for demo in demonstrations(runtime.benchmark, tasks, settings.passes, derive_seed(config.seed, "demos")):
         shown += 1

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from himac.agents.chat import ChatFormat
+from himac.agents.describer import Describer
 from himac.agents.flat import FlatAgent
 from himac.agents.hierarchical import HierarchicalAgent
 from himac.agents.prompting import PromptedHierarchicalAgent
@@ -135,3 +136,20 @@ def test_demonstrated_rows_hold_their_pictures(tokenizer: Any, shown: Any, build
 
 def _text(text: str) -> dict[str, Any]:
     return {"type": "text", "text": text}
+
+
+def test_captions_are_said_and_never_shown(tokenizer: Any, shown: Any) -> None:
+    benchmark, demo = shown
+    rows = Describer(tokenizer, benchmark.texts, AgentConfig()).demo_rows(demo)
+    starts = dict.fromkeys((demo.observation, *(segment.start for segment in demo.segments)))
+    for row, scene in zip(rows, starts, strict=True):
+        told = np.asarray(row.input_ids)[np.asarray(row.loss_mask)]
+        assert tokenizer.decode(told).removesuffix("<|im_end|>") == scene.caption
+        assert [placed.picture for placed in row.pictures] == list(scene.pictures)
+
+
+def test_captions_of_text_are_refused(tokenizer: Any) -> None:
+    benchmark = SokobanBenchmark()
+    demo = benchmark.demonstrate(benchmark.tasks("valid")[0], random.Random(0))
+    with pytest.raises(ConfigError, match="shows no picture with a caption"):
+        Describer(tokenizer, benchmark.texts, AgentConfig()).demo_rows(demo)

@@ -79,6 +79,18 @@ def test_muon_takes_hidden_matrices_only(model: Any) -> None:
     assert "model.embed_tokens.weight" in adam
 
 
+def test_a_wide_convolution_learns_slower_beside_muon() -> None:
+    model = nn.Sequential(nn.Conv3d(3, 4, (2, 16, 16)), nn.Linear(4, 4, bias=False))
+    optimizer = make_optimizer(model, "muon", 0.01)
+    optimizer.set_lr(0.03)
+    rates = {p: g["lr"] for g in optimizer.members["adamw"].param_groups for p in g["params"]}
+    assert rates[model[0].weight] == pytest.approx(0.03 * 32 / 1536)
+    assert rates[model[0].bias] == 0.03
+    plain = make_optimizer(model, "adamw", 0.01)
+    plain.set_lr(0.03)
+    assert {g["lr"] for g in plain.members["adamw"].param_groups} == {0.03}
+
+
 def test_weight_decay_is_for_matrices_only(model: Any) -> None:
     optimizer = make_optimizer(model, "adamw", 0.1, weight_decay=0.5)
     before = copy.deepcopy(model)

@@ -68,7 +68,7 @@ class SokobanBenchmark:
             pictures it decides about the rules and how cells are called.
         noise: Probability of a shown mistake before each demonstrated move.
         observation: `image` shows pictures instead of text, in demonstrations too.
-        image_size: See `sprites.Renderer`.
+        image_size, marks: See `sprites.Renderer`.
     """
 
     name = "sokoban"
@@ -81,6 +81,7 @@ class SokobanBenchmark:
         noise: float = 0.0,
         observation: str = "text",
         image_size: int | Sequence[int] = 256,
+        marks: bool = False,
     ) -> None:
         if view not in get_args(View):
             raise ConfigError(f"sokoban has no view {view!r}; choose one of {', '.join(get_args(View))}")
@@ -101,7 +102,7 @@ class SokobanBenchmark:
         single = all(level.boxes == 1 for level in _all_levels(tuple(self._sources.items())).values())
         self.worst_step_reward = STEP_REWARD if single else STEP_REWARD - BOX_REWARD
         size = image_size if isinstance(image_size, int) else tuple(image_size)
-        self._shown: dict[str, Any] = {"observation": observation, "image_size": size}
+        self._shown: dict[str, Any] = {"observation": observation, "image_size": size, "marks": marks}
         self._demo_env: SokobanEnv | None = None
 
     def __getstate__(self) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from gymnasium.spaces import Box, Discrete, Space, Text
 from himac.envs.sokoban.level import Level
 from himac.envs.sokoban.sprites import Image, Renderer
 from himac.envs.sokoban.state import DIRECTIONS, State
-from himac.envs.sokoban.text import View, fixed_text, grid_text, moving_text
+from himac.envs.sokoban.text import View, board_words, fixed_text, grid_text, moving_text
 from himac.errors import ConfigError, EnvironmentFailureError
 
 Observation = Literal["text", "image"]
@@ -52,7 +52,7 @@ class SokobanEnv(gymnasium.Env[Any, Any]):
         actions: `move` (up, down, left, right; a move into a box pushes it) or `original` (0 to 8 or their names).
         max_steps: Steps after which an episode is truncated; no limit by default.
         render_mode: `ansi` for the grid, `rgb_array` for a picture.
-        image_size: See `Renderer`.
+        image_size, marks: See `Renderer`.
     """
 
     metadata = {"render_modes": ["ansi", "rgb_array"], "render_fps": 4}  # noqa: RUF012 - Gymnasium's own declaration
@@ -66,6 +66,7 @@ class SokobanEnv(gymnasium.Env[Any, Any]):
         max_steps: int | None = None,
         render_mode: str | None = None,
         image_size: int | tuple[int, int] = 256,
+        marks: bool = False,
     ) -> None:
         if not levels:
             raise ConfigError("a Sokoban environment needs at least one level; pass the result of load_levels.")
@@ -85,6 +86,7 @@ class SokobanEnv(gymnasium.Env[Any, Any]):
         self.render_mode = render_mode
         self._max_steps = max_steps
         self._image_size = image_size
+        self._marks = marks
         self._actions = actions
         self._parsed = _PARSED[actions]
         self._renderers: dict[tuple[int, int], Renderer] = {}
@@ -110,8 +112,8 @@ class SokobanEnv(gymnasium.Env[Any, Any]):
         super().reset(seed=seed)
         self._state = state = State(self._select(options or {}))
         self._steps, self._score = 0, 0.0
-        first = fixed_text(state) + ", " + moving_text(state) if self.view == "coordinates" else grid_text(state)
-        return first if self.observation == "text" else self._image(state), self._info(state)
+        first = board_words(state, self.view) if self.observation == "text" else self._image(state)
+        return first, self._info(state)
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Move; blanks around an action and its case do not matter."""
@@ -146,7 +148,7 @@ class SokobanEnv(gymnasium.Env[Any, Any]):
     def _renderer(self, level: Level) -> Renderer:
         shape = (level.height, level.width)
         if shape not in self._renderers:
-            self._renderers[shape] = Renderer(*shape, self._image_size)
+            self._renderers[shape] = Renderer(*shape, self._image_size, self._marks)
         return self._renderers[shape]
 
     def _observed(self) -> Space[Any]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from himac.envs.sokoban.env import SokobanEnv
 from himac.envs.sokoban.level import WALL, Level
 from himac.envs.sokoban.solver import Solution, solve, walk_distances, walk_path
 from himac.envs.sokoban.state import DIRECTIONS, State, strides
-from himac.envs.sokoban.text import View, cell_names, start_text
+from himac.envs.sokoban.text import View, caption_text, cell_names, start_text
 from himac.scene import Content, observed
 from himac.types import Demonstration, DemoSegment, DemoTurn, Task
 
@@ -83,7 +83,7 @@ def demonstrate(
     state, instruction, overview = env.state, str(info["instruction"]), str(info["overview"])
     solution = solve(state.level)
     plan = make_plan(state.level, solution, env.view) if solution is not None else Plan((), ())
-    opening: Content = observed(first)
+    opening = _seen(env, first)
     last, won, steps = opening, False, 0
     segments = list[DemoSegment]()
     for push, subgoal in zip(plan.pushes, plan.subgoals, strict=True):
@@ -96,12 +96,16 @@ def demonstrate(
                 break
             mistake = _mistake(state, action, rng, turns) if noise and rng.random() < noise else None
             answer, _, won, _, _ = env.step(mistake or action)
-            last = observed(answer)
+            last = _seen(env, answer)
             turns.append(DemoTurn(mistake or action, last, train=mistake is None))
             steps += 1
         if turns:
             segments.append(DemoSegment(subgoal, start, tuple(turns)))
     return Demonstration(task, instruction, opening, tuple(segments), won)
+
+
+def _seen(env: SokobanEnv, observation: Any) -> Content:
+    return observed(observation, caption_text(env.state, env.view))
 
 
 def next_move(state: State, push: Push) -> str | None:

@@ -25,6 +25,21 @@ _DONE, _DONE_EDGE = (112, 178, 92), (46, 102, 44)
 _SHIRT, _SKIN, _HAIR = (52, 94, 178), (246, 206, 170), (70, 46, 34)
 
 
+_INK = (20, 20, 20)
+_DIGITS = (
+    "###/#.#/#.#/#.#/###",
+    ".#./##./.#./.#./###",
+    "###/..#/###/#../###",
+    "###/..#/.##/..#/###",
+    "#.#/#.#/###/..#/..#",
+    "###/#../###/..#/###",
+    "###/#../###/#.#/###",
+    "###/..#/..#/.#./.#.",
+    "###/#.#/###/#.#/###",
+    "###/#.#/###/..#/###",
+)
+
+
 @lru_cache(maxsize=1)
 def sprites() -> Image:
     """uint8 [7, 16, 16, 3]: the sprite of every cell code, and of a player on a target."""
@@ -80,22 +95,41 @@ def _figure(tile: Image) -> Image:
     return tile
 
 
+def _marks(height: int, width: int) -> NDArray[np.bool_]:
+    """Mask [16 height, 16 width]: the pixels of every cell's row and column, in its lower left corner."""
+    marks = np.zeros((height, SPRITE, width, SPRITE), np.bool_)
+    for row in range(height):
+        for column in range(width):
+            marks[row, 10:15, column, 1:4] = _digit(row)
+            marks[row, 10:15, column, 5:8] = _digit(column)
+    return marks.reshape(height * SPRITE, width * SPRITE)
+
+
+def _digit(value: int) -> NDArray[np.bool_]:
+    return np.array([[pixel == "#" for pixel in line] for line in _DIGITS[value].split("/")])
+
+
 class Renderer:
     """Draws boards of one size.
 
     Args:
         size: Least length of the shorter side in pixels, reached by whole multiples of the sprites; or the exact
             (height, width), reached by taking the nearest pixels.
+        marks: Write row and column into every cell, as "23" for row 2, column 3 (set-of-mark prompting, Yang et al.,
+            2023). For boards up to 10x10.
     """
 
-    def __init__(self, height: int, width: int, size: int | tuple[int, int] = 256) -> None:
+    def __init__(self, height: int, width: int, size: int | tuple[int, int] = 256, marks: bool = False) -> None:
         exact = (size, size) if isinstance(size, int) else tuple(size)
         if len(exact) != 2 or min(exact) < 1:
             raise ConfigError(f"the image size is {size}; give a number of pixels or (height, width), each above 0.")
+        if marks and max(height, width) > 10:
+            raise ConfigError(f"marks are for boards up to 10x10, not {height}x{width}; set marks to false.")
         self._grid = (height, width)
         # Resampling the nearest pixels of a whole multiple gives what resampling the sprites themselves gives.
         scale = -(-size // (SPRITE * min(height, width))) if isinstance(size, int) else 1
         self._sprites = sprites().repeat(scale, axis=1).repeat(scale, axis=2)
+        self._marks = _marks(height, width).repeat(scale, axis=0).repeat(scale, axis=1) if marks else None
         side = SPRITE * scale
         self._pick: tuple[NDArray[np.intp], NDArray[np.intp]] | None = None
         self.shape = (height * side, width * side, 3)
@@ -117,6 +151,8 @@ class Renderer:
         height, width = self._grid
         cells = self._sprites[codes].reshape(height, width, *self._sprites.shape[1:])
         image = cells.transpose(0, 2, 1, 3, 4).reshape(height * cells.shape[2], width * cells.shape[3], 3)
+        if self._marks is not None:
+            image[self._marks] = _INK
         if self._pick is None:
             return image
         # Columns first: rows are copied whole, so the small picture should be the one that is widened pixel by pixel.

@@ -8,8 +8,10 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Literal
 
-from himac.envs.sokoban.level import ON_TARGET, SYMBOLS, TARGET, WALL
+from himac.envs.sokoban.level import BOX, BOX_ON_TARGET, FLOOR, ON_TARGET, PLAYER, SYMBOLS, TARGET, WALL
 from himac.envs.sokoban.state import DIRECTIONS, State
+
+_CONTENTS = {WALL: "wall", FLOOR: "floor", TARGET: "target", BOX_ON_TARGET: "done", BOX: "box", PLAYER: "player"}
 
 View = Literal["grid", "coordinates"]
 
@@ -50,6 +52,26 @@ def moving_text(state: State) -> str:
     moves = " ".join([name for name in DIRECTIONS if state.allows(name, push=False)])
     pushes = " ".join([name for name in DIRECTIONS if state.pushes(name)])
     return f"player {names[state.player]}, box {boxes}, move {moves or 'none'}, push {pushes or 'none'}"
+
+
+def board_words(state: State, view: View) -> str:
+    """The whole board in the words of the view."""
+    return grid_text(state) if view == "grid" else f"{fixed_text(state)}, {moving_text(state)}"
+
+
+def caption_text(state: State, view: View) -> str:
+    """What a model from scratch learns to see by: every cell inside the border, then the board in words.
+
+    A name with its content beside it is a question with one answer in the picture. Without these pairs a small model
+    learned in the same time to write such texts, but not to look.
+    """
+    if view == "grid":
+        return grid_text(state)
+    height, width = state.level.height, state.level.width
+    names = cell_names(height, width, view)
+    inside = (row * width + column for row in range(1, height - 1) for column in range(1, width - 1))
+    cells = " ".join(f"{names[cell]} {_CONTENTS[state.cells[cell]]}" for cell in inside)
+    return f"{cells}, {board_words(state, view)}"
 
 
 def start_text(overview: str, observation: str) -> str:

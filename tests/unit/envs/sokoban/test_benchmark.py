@@ -19,7 +19,7 @@ from himac.envs.sokoban.solver import solve
 from himac.envs.sokoban.state import State
 from himac.errors import ConfigError, DataError
 from himac.rollout.returns import episode_return
-from himac.scene import observed
+from himac.scene import in_words, observed
 from himac.types import StopReason
 
 
@@ -189,6 +189,8 @@ def test_demonstrations_show_pictures_and_say_the_same(view: Any) -> None:
         last, info = env.reset(options=dict(task.options))
         assert info["overview"] == ""  # words would give away what is to be seen
         assert demo.observation == observed(last)
+        words = in_words(demo.observation)
+        assert words == told.observation if view == "grid" else words.endswith(f", {told.observation}")
         assert (demo.blueprint, demo.instruction, demo.success) == (told.blueprint, told.instruction, told.success)
         for segment, other in zip(demo.segments, told.segments, strict=True):
             assert segment.start == observed(last)

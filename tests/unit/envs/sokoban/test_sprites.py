@@ -57,6 +57,21 @@ def test_pictures_are_the_same_everywhere() -> None:
     assert digest == "c4430353f5d451ab24ccee90ea39d4acb506033b18e8a61ff1f9dc2aabd56ca9"
 
 
+def test_marks_name_every_cell_and_nothing_else() -> None:
+    plain, marked = Renderer(6, 6, 96)(STATE), Renderer(6, 6, 96, marks=True)(STATE)
+    names = (plain != marked).any(axis=2).reshape(6, SPRITE, 6, SPRITE).transpose(0, 2, 1, 3)
+    assert len({names[row, column].tobytes() for row in range(6) for column in range(6)}) == 36
+    assert not names[:, :, :10].any()
+    row, column = names[2, :, :, :4], names[:, 3, :, 4:]  # every name of a row starts alike, of a column ends alike
+    assert (row == row[0]).all()
+    assert (column == column[0]).all()
+
+
+def test_marks_need_one_digit() -> None:
+    with pytest.raises(ConfigError, match="boards up to 10x10, not 3x11"):
+        Renderer(3, 11, 96, marks=True)
+
+
 @pytest.mark.parametrize("size", [0, (256, 0), (1, 2, 3)])
 def test_bad_sizes(size: int | tuple[int, int]) -> None:
     with pytest.raises(ConfigError, match="image size"):

@@ -1,0 +1,35 @@
+"""Pictures and what they show in words: how a small vision-language model learns to see before it learns to act."""
+
+from __future__ import annotations
+
+from himac.agents.base import AgentBase
+from himac.agents.recorder import SegmentRecorder
+from himac.errors import ConfigError
+from himac.scene import Scene, join
+from himac.types import Demonstration, Role, Row
+
+REQUEST = "Describe."
+
+
+class Describer(AgentBase):
+    """Taught in a warm start only: the alignment stage of vision-language models (LLaVA, Liu et al., 2023)."""
+
+    def demo_rows(self, demo: Demonstration, context_weight: float = 0.0) -> list[Row]:
+        """One row for each different picture with a caption from which the planner or an executor starts.
+
+        Raises:
+            ConfigError: There is none.
+        """
+        starts = dict.fromkeys((demo.observation, *(segment.start for segment in demo.segments)))
+        told = [start for start in starts if isinstance(start, Scene) and start.caption]
+        if not told:
+            raise ConfigError(
+                f"the demonstration of {demo.task.id} shows no picture with a caption; remove captions from "
+                "warmstart.formats"
+            )
+        return [self._row(scene, demo.task.id, context_weight) for scene in told]
+
+    def _row(self, scene: Scene, task_id: str, context_weight: float) -> Row:
+        recorder = SegmentRecorder(Role.FLAT, self.chat.open(join("\n", (REQUEST, scene))))
+        recorder.reply(self.chat.encode_reply(scene.caption))
+        return recorder.demo_row(task_id, context_weight)
