@@ -42,6 +42,13 @@ MATRIX, BASE, CELLS = "matrix.yaml", "base.yaml", "cells.jsonl"
 _EVALUATION = "evaluation.json"
 """What `himac eval` leaves beside results that it can continue."""
 _SUMMARY = "summary.json"
+_NOT_IN_A_WARM_START = (
+    *("algo", "eval"),
+    *(f"agent.{policy}.temperature" for policy in ("planner", "executor", "flat", "hiper")),
+    *(f"train.{key}" for key in ("iterations", "env_steps", "eval_every", "eval_tasks", "checkpoint_every")),
+    *(f"train.learner.{key}" for key in ("lr", "schedule", "kl_coef", "mini_batches", "epochs")),
+)
+"""What may be tried in several ways from one warm-started model: supervised training does not read it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +75,7 @@ class Bench:
         """
         for task, config in self.warm.items():
             if (self._model(task) / "init").exists():
-                _check(self._model(task) / "config.yaml", config, MACHINE)
+                _check(self._model(task) / "config.yaml", config, (*MACHINE, *_NOT_IN_A_WARM_START))
         for cell in self.cells:
             if any((self.folder(cell) / name).exists() for name in ("config.yaml", _SUMMARY)):
                 saved = _check(self._config(cell), cell.config, (*MACHINE, *BUDGET))

@@ -188,6 +188,14 @@ def test_another_configuration_is_refused_and_a_longer_budget_continues(fake: Fa
     assert len(fake.bench(only=("himac",), env_steps=200).pending()) == 2
 
 
+def test_a_warm_start_serves_other_ways_to_train(fake: Fake) -> None:
+    fake.bench(only=("himac",)).run()
+    fake.calls()
+    tried = {"train.learner.lr": 3e-5, "train.eval_every": 7, "agent.flat.temperature": 0.5, "algo.tasks": 4}
+    fake.bench(overrides=tried, only=("grpo",)).run()
+    assert {call["command"] for call in fake.calls()} == {"train"}
+
+
 def test_a_longer_budget_needs_a_constant_schedule(fake: Fake) -> None:
     """A rate that has fallen to 0 at the end of the first budget would rise again."""
     falling = {"train.learner.schedule": "linear"}
