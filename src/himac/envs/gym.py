@@ -72,7 +72,7 @@ class GymBenchmark:
         kwargs: Passed to `gymnasium.make`.
         train_tasks, valid_tasks: Tasks of each split.
         reward_scale: Training reward per unit of environment reward.
-        worst_step_reward: Least training reward of one valid step; 0 or below.
+        worst_step_reward: What a step costs whatever it does, as a training reward; 0 or below.
         planner, executor, flat: The rules of the environment as each role is told them.
     """
 

@@ -17,7 +17,7 @@ from himac.envs.sokoban.env import SokobanEnv
 from himac.envs.sokoban.expert import demonstrate, random_pushes
 from himac.envs.sokoban.level import Level
 from himac.envs.sokoban.levels import BUILTIN_DIR, BUILTIN_SETS, BUILTIN_SPLITS, PACKED, TEXT, load_levels
-from himac.envs.sokoban.state import BOX_REWARD, STEP_REWARD
+from himac.envs.sokoban.state import STEP_REWARD
 from himac.envs.sokoban.text import View, start_text
 from himac.errors import ConfigError, DataError
 from himac.types import Demonstration, PromptTexts, Task
@@ -97,10 +97,9 @@ class SokobanBenchmark:
         self._noise = noise
         self._data = data
         self._sources = _find_splits(data)
-        # A single box that reaches its target ends the game, so it never leaves it. A bound that is too low
-        # makes the failure floor of an early stop so deep that wasting the steps looks good beside it.
-        single = all(level.boxes == 1 for level in _all_levels(tuple(self._sources.items())).values())
-        self.worst_step_reward = STEP_REWARD if single else STEP_REWARD - BOX_REWARD
+        # What a step costs whatever it does. A box pushed off its target costs 1 more, but charging that for every step
+        # not taken makes the end of a plan so dear that an agent which cannot win learns to wander instead.
+        self.worst_step_reward = STEP_REWARD
         size = image_size if isinstance(image_size, int) else tuple(image_size)
         self._shown: dict[str, Any] = {"observation": observation, "image_size": size, "marks": marks}
         self._demo_env: SokobanEnv | None = None
