@@ -73,7 +73,8 @@ MEANINGS = {
     "env.train_split": "Split of training, of demonstrations and of the tokenizer.",
     "env.eval_split": "Split of evaluation.",
     "env.step_limit": "Environment steps of an episode. A failure counts the steps not taken as bad ones.",
-    "env.invalid_penalty": "Reward of an action that the environment rejects. A failed episode pays it for each step it did not take, too: with a value below 0 a slow failure returns more than a fast one, with 0 they return the same.",
+    "env.invalid_penalty": "Reward of an action that the environment rejects. A failed episode pays it for each step "
+    "it did not take, too: below 0 a slow failure returns more than a fast one, at 0 they return the same.",
     "env.workers": "Processes that run environments. 0 runs them in this process.",
     "env.timeout_s": "Seconds a request to a worker may take before its episode ends as `env_error`.",
     "agent.name": "`hierarchical` is planner and executor in one model, `flat` one policy, `hiper` one that keeps or "

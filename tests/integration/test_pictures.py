@@ -34,6 +34,7 @@ SMALL = [
     "agent.planner.max_tokens=48",
     "algo={name: himac, tasks: 2, plans: 2, executions: 2}",
     "warmstart={games: 30, passes: 5, batch_tokens: 1200, lr: 0.02, context_weight: 0.0}",
+    "warmstart.formats=[hierarchical, captions]",
     "train.iterations=2",
     "train.checkpoint_every=1",
     "train.checkpoint_phases=true",

@@ -26,16 +26,20 @@ def test_the_settings_are_those_of_the_benchmark() -> None:
     assert named == {name: str(p.default) for name, p in inspect.signature(WebShopBenchmark).parameters.items()}
 
 
-def test_the_figures_of_the_customer_are_those_measured() -> None:
+def test_the_figures_of_the_customers_are_those_measured() -> None:
     table = "\n".join(line for line in PAGE.splitlines() if line.startswith(("| builtin ", "| official ")))
-    assert rows(table) == [
-        [
-            *(name, rules, str(run["score"]), str(run["success"]), str(run["mean_steps"]), run["tagger"]),
-            RESULTS[name]["test_hash"][:12],
-        ]
-        for name in ("builtin", "official")
-        for rules, run in RESULTS[name]["customer"].items()
-    ]
+    expected = []
+    for name in ("builtin", "official"):
+        test, held_out = RESULTS[name], RESULTS[name]["eval"]
+        for split, runs, split_hash in (("test", test, test["test_hash"]), ("eval", held_out, held_out["hash"])):
+            for rules, run in runs["customer"].items():
+                first = runs["first_hit"][rules]
+                assert run["tagger"] == first["tagger"] == "textblob"
+                figures = (*(run[key] for key in ("score", "success", "mean_steps")), first["score"], first["success"])
+                expected.append([name, split, rules, *map(str, figures), split_hash[:12]])
+    assert rows(table) == expected
+    first = RESULTS["official"]["first_hit"]["default"]
+    assert f"{first['target_first']} %, and one of the first page's in {first['target_on_page_1']} %" in PAGE
 
 
 def test_the_figures_of_the_catalogue_are_those_measured() -> None:

@@ -55,7 +55,7 @@ def _others(at: PhaseContext, tasks: Sequence[Task]) -> Iterator[Task]:
     """The tasks of the pool that are not among `tasks`, in an order of the phase's seed."""
     used = {task.id for task in tasks}
     order = random.Random(derive_seed(at.seed, "resample")).sample(range(len(at.pool)), len(at.pool))
-    return (at.pool[n] for n in order if at.pool[n].id not in used)
+    yield from (at.pool[n] for n in order if at.pool[n].id not in used)
 
 
 def merged(first: PhaseOutcome, second: PhaseOutcome) -> PhaseOutcome:

@@ -47,7 +47,10 @@ class Himac:
 
     def micro(self, at: PhaseContext, tasks: Sequence[Task], carry: list[Selected]) -> PhaseOutcome:
         """Phase B, lines 11-14: sampled executions of z*; gradient on executor tokens only."""
-        known = {task.id: task for task in (*at.pool, *tasks)}
+        known = {task.id: task for task in tasks}
+        others = {name for name, _, _ in carry} - known.keys()
+        if others:  # tasks that phase A put in place of some; the pool may be large
+            known |= {task.id: task for task in at.pool if task.id in others}
         kept = [(known[name], z) for name, z, value in carry if value > 0 or not self.config.require_positive]
 
         def sample(tasks: Sequence[Task]) -> list[list[Episode]]:

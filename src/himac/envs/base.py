@@ -38,13 +38,13 @@ class Benchmark(Protocol):
     reward_scale: float
     """Training reward per unit of environment reward (10 where winning pays 1)."""
     worst_step_reward: float
-    """Least training reward of one valid step (0 for ALFWorld, -0.1 and below for Sokoban)."""
+    """What a step costs whatever it does (0 for ALFWorld, -0.1 for Sokoban): failures pay it for steps not taken."""
 
     def splits(self) -> Sequence[str]:
         """Names of the available splits."""
         ...
 
-    def tasks(self, split: str) -> list[Task]:
+    def tasks(self, split: str) -> Sequence[Task]:
         """Every task of a split, sorted by id."""
         ...
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import random
 import time
+from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -204,10 +206,16 @@ def draw_tasks(pool: Sequence[Task], count: int, seed: int, iteration: int) -> l
     position = iteration * count
     while len(tasks) < count:
         epoch, offset = divmod(position, len(pool))
-        order = random.Random(derive_seed(seed, "epoch", epoch)).sample(range(len(pool)), len(pool))
+        order = _epoch_order(len(pool), seed, epoch)
         tasks.extend(pool[n] for n in order[offset : offset + count - len(tasks)])
         position = iteration * count + len(tasks)
     return tasks
+
+
+@lru_cache(maxsize=2)
+def _epoch_order(size: int, seed: int, epoch: int) -> array[int]:
+    """A permutation of the pool; a shop has millions of tasks, so it is not drawn anew for every iteration."""
+    return array("l", random.Random(derive_seed(seed, "epoch", epoch)).sample(range(size), size))
 
 
 def _plain(progress: Progress) -> dict[str, Any]:

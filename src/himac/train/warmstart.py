@@ -31,7 +31,7 @@ class WarmstartReport:
     seconds: float
 
 
-def warmstart_tasks(config: Config, benchmark: Benchmark) -> list[Task]:
+def warmstart_tasks(config: Config, benchmark: Benchmark) -> Sequence[Task]:
     """The training tasks that are demonstrated: a seeded sample of `warmstart.games` of the train split."""
     tasks = benchmark.tasks(config.env.train_split)
     if config.warmstart.games is not None and config.warmstart.games < len(tasks):

@@ -7,6 +7,7 @@ import random
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import overload
 
 import gymnasium
 
@@ -108,18 +109,13 @@ class WebShopBenchmark:
         total = self._total()
         return [split for split in ("train", "eval", "test") if SPLITS[split][0] < total]
 
-    def tasks(self, split: str) -> list[Task]:
-        """One task a goal, sorted by id; `kind` is the department of the product."""
+    def tasks(self, split: str) -> Sequence[Task]:
+        """One task a goal, sorted by id, made when it is asked for; `kind` is the department of the product."""
         known = self.splits()
         if split not in known:
             raise ConfigError(f"{self._data} has no split {split!r}; choose one of {', '.join(known)}.")
         start, end = SPLITS[split]
-        numbers = range(start, self._total() if end is None else min(end, self._total()))
-        store = self.store
-        return [
-            Task(f"{self.goals}-{number:08d}", store.goal_category(self.goals, number), {"goal": number})
-            for number in numbers
-        ]
+        return _Tasks(self, range(start, self._total() if end is None else min(end, self._total())))
 
     def split_hash(self, split: str) -> str:
         """SHA-256 (hex) over ids, products, instructions and price limits of a split in the order of the ids."""
@@ -155,6 +151,28 @@ class WebShopBenchmark:
         if not total:
             raise DataError(f"{self._data} has no {self.goals} goals; add {HUMAN} or set env.kwargs.goals=synthetic.")
         return total
+
+
+class _Tasks(Sequence[Task]):
+    """The tasks of some goals; there are millions of all products, so they are not kept."""
+
+    def __init__(self, shop: WebShopBenchmark, numbers: range) -> None:
+        self._shop, self._numbers = shop, numbers
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    @overload
+    def __getitem__(self, at: int) -> Task: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> Sequence[Task]: ...
+
+    def __getitem__(self, at: int | slice) -> Task | Sequence[Task]:
+        if isinstance(at, slice):
+            return _Tasks(self._shop, self._numbers[at])
+        number, kind = self._numbers[at], self._shop.goals
+        return Task(f"{kind}-{number:08d}", self._shop.store.goal_category(kind, number), {"goal": number})
 
 
 @lru_cache(maxsize=4)

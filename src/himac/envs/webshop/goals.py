@@ -2,7 +2,8 @@
 
 The original draws a price for each product with a price range and a price limit for each goal from Python's global
 generator, and shuffles the goals with seed 233. Here the generator is seeded with 42, and one of its 32-bit words is
-passed over as in the reference run of the original, which drew one before its first price.
+passed over as in the reference run of the original, which drew one before its first price. Its human goals were made by
+another run without that word, so their limits follow prices that were drawn without it.
 """
 
 from __future__ import annotations
@@ -69,19 +70,21 @@ def draw(products: Iterable[Product]) -> Columns:
         `<kind>_choice` int32 [G] (number of the option combination, or of the human goal), `<kind>_upper` float64 [G],
         `<kind>_weight` and `<kind>_sum` float64 [G] (the weight, and all weights up to it).
     """
-    rng = random.Random(PRICE_SEED)
+    rng, other = random.Random(PRICE_SEED), random.Random(PRICE_SEED)
     rng.getrandbits(32)
     prices, synthetic, human = array("d"), _Synthetic(), _Human()
     for number, product in enumerate(products):
-        prices.append(product.prices[0] if len(product.prices) == 1 else rng.uniform(*product.prices))
+        if len(product.prices) == 1:
+            prices.append(product.prices[0])
+        else:
+            prices.append(rng.uniform(*product.prices))
+            other.uniform(*product.prices)
         synthetic.add(number, product)
         human.add(number, product)
     columns: Columns = {"price": np.asarray(prices)}
-    state = rng.getstate()
-    drawn: tuple[_Synthetic | _Human, ...] = (synthetic, human)
-    for kind, goals in zip(GOAL_KINDS, drawn, strict=True):
-        rng.setstate(state)
-        limits = np.asarray([_limit(prices[owner], rng) for owner in goals.owners], np.float64)
+    drawn: tuple[tuple[_Synthetic | _Human, random.Random], ...] = ((synthetic, rng), (human, other))
+    for kind, (goals, generator) in zip(GOAL_KINDS, drawn, strict=True):
+        limits = np.asarray([_limit(prices[owner], generator) for owner in goals.owners], np.float64)
         sizes, choices, weights = goals.columns()
         shuffled = array("i", range(len(choices)))
         random.Random(SHUFFLE_SEED).shuffle(shuffled)

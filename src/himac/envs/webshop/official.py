@@ -15,7 +15,7 @@ KNOWN = {
     "synthetic goals, train": Known(5410, "f78077c024130ff7880f1c82791bf3d3969b68028499d77054cd4880dee2d8ce"),
     "synthetic goals, eval": Known(1000, "7769b7bbb261abd963cae224571b482bba82f64d3428bd8f0d93a6d9a9bbd8c2"),
     "synthetic goals, test": Known(500, "e0dcd8e17213bbc2fce16397eb0d023fa827897204dadccc2db1d08ae5c05ba9"),
-    "human goals, test": Known(13, "a216b0190710238ac9bb71694f3a85ffa799fdac6a9cfb25b7247e39b89dbbb9"),
+    "human goals, test": Known(13, "8a144fe9e8fa5cac4c8899dbcb6cfd229239ad1958845b85cf633abe4735484d"),
 }
 """Splits of the 1000 products; the hash is `WebShopBenchmark.split_hash`. Those of all products are not known."""
 

@@ -1,7 +1,8 @@
 """A scripted customer who reads the pages like anyone else: the demonstrator of the benchmark.
 
 It searches with the words of the instruction, opens the first products that are cheap enough until one comes with the
-wanted options, chooses them and buys. It does not know which product is meant.
+wanted options, chooses them and buys. It does not know which product is meant. `first_hit` is a simpler customer to
+compare with.
 """
 
 from __future__ import annotations
@@ -10,6 +11,9 @@ import random
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
+
+from rapidfuzz.fuzz import ratio
 
 from himac.envs.webshop.env import WebShopEnv
 from himac.envs.webshop.goals import NO_LIMIT, Goal
@@ -64,6 +68,27 @@ def demonstrate(
         if run.over:
             break
     return Demonstration(task, str(info["instruction"]), first, tuple(segments), run.won)
+
+
+def first_hit(env: WebShopEnv, task: Task) -> float:
+    """Score (0 to 1) of a baseline: search with the whole instruction, open the first product and buy it.
+
+    Before that, of each wanted option the value on the page that is most like the wanted one is chosen.
+    """
+    _, info = env.reset(options=dict(task.options))
+    env.step(f"search[{info['instruction']}]")
+    found = next(iter(offer_names(env.session.page, env.observation_mode)), None)
+    if found is None:
+        return 0.0
+    env.step(_click(found))
+    offered = {value: name for value, name in env.session.page.options.items() if value not in _BUTTONS}
+    for name, wanted in _named(env.session.goal):
+        values = [value for value, owner in offered.items() if name in ("", owner)]
+        if values:
+            env.step(_click(max(values, key=partial(ratio, wanted))))
+    env.step(_click(BUY))
+    purchase = env.session.purchase
+    return purchase.reward if purchase else 0.0
 
 
 Slip = tuple[str, ...]

@@ -29,7 +29,7 @@ from himac.envs.webshop.goals import Columns, Goal, GoalKind, draw, make_goal
 from himac.envs.webshop.index import Index
 from himac.envs.webshop.indexing import Indexer, save_arrays
 
-FORMAT = 2
+FORMAT = 3
 """Raise it when anything that is stored, or how texts are analysed, changes."""
 
 _MEMORY = 4096

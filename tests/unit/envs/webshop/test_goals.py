@@ -1,3 +1,5 @@
+import random
+from dataclasses import replace
 from pathlib import Path
 
 from himac.envs.webshop.goals import NO_LIMIT, draw, make_goal
@@ -32,6 +34,54 @@ def test_human_goals(official: Store) -> None:
         assert any(goal.instruction.startswith(text.strip(".")) for text, _, _ in product.human)
         assert isinstance(goal.options, tuple)
         assert goal.attributes
+
+
+def test_human_goals_are_those_of_the_reference(official: Store, shared_dir: Path) -> None:
+    goals = {goal.asin: goal for n in range(official.goals("human")) for goal in [official.goal("human", n)]}
+    wanted = {case["goal"]["asin"]: case["goal"] for case in cases(shared_dir, "webshop_reward") if case["human_goal"]}
+    assert len(wanted) == 6
+    for asin, case in wanted.items():
+        goal = goals[asin]
+        assert (goal.category, goal.query, goal.name) == (case["category"], case["query"], case["name"])
+        assert (goal.product_category, goal.instruction) == (case["product_category"], case["instruction_text"])
+        assert (list(goal.attributes), list(goal.options)) == (case["attributes"], case["goal_options"])
+        assert (goal.price_upper, goal.weight) == (case["price_upper"], case["weight"])
+
+
+def test_limits_of_human_goals_are_drawn_by_the_original_rules(builtin: Store) -> None:
+    """All price ranges first; then, goal by goal, two of the next four tens above the price, of which the higher."""
+    goal, vague = (".a hat.", ("warm",), ("red", "xl")), ("a hat", (), ())
+    shelf = [
+        replace(builtin.product(number), prices=prices, human=human)
+        for number, (prices, human) in enumerate(
+            [
+                ((12.0, 33.0), (vague, goal)),
+                ((25.0,), (goal, vague, goal)),
+                ((985.0,), (goal,)),  # one ten is left above it: no limit, and nothing is drawn
+                ((975.0,), (goal,)),
+                ((20.0,), (goal,)),
+                ((5.0,), ()),
+                ((40.0, 65.0), (goal,)),
+            ]
+        )
+    ]
+    columns, rng = draw(shelf), random.Random(42)
+    for product in shelf:
+        if len(product.prices) == 2:
+            rng.uniform(*product.prices)
+    expected = []
+    for number, product in enumerate(shelf):
+        for choice, (_, attributes, _) in enumerate(product.human):
+            if attributes:
+                above = [10.0 * n for n in range(1, 100) if 10.0 * n > columns["price"][number]][:4]
+                upper = sorted(rng.sample(above, 2))[1] if len(above) >= 2 else 1_000_000.0
+                expected.append((number, choice, upper, 1.0))
+    assert (2, 0, NO_LIMIT, 1.0) in expected
+    random.Random(233).shuffle(expected)
+    drawn = [columns[f"human_{name}"].tolist() for name in ("product", "choice", "upper", "weight")]
+    assert list(zip(*drawn, strict=True)) == expected
+    assert make_goal("human", 0, shelf[1], 2, 50.0, 1.0).instruction == "a hat, and price lower than 50.00 dollars"
+    assert make_goal("human", 0, shelf[2], 0, NO_LIMIT, 1.0).instruction == "a hat"
 
 
 def test_every_combination_is_a_goal(builtin: Store) -> None:

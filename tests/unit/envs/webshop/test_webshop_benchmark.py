@@ -15,6 +15,7 @@ from himac.envs.webshop.goals import SPLITS
 from himac.envs.webshop.store import Store
 from himac.envs.webshop.view import View
 from himac.errors import ConfigError, DataError
+from himac.types import Task
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +56,26 @@ def test_hashes(benchmark: WebShopBenchmark) -> None:
     hashes = {benchmark.split_hash(split) for split in benchmark.splits()}
     assert len(hashes) == 3
     assert hashes == {WebShopBenchmark(tagger="rule").split_hash(split) for split in benchmark.splits()}
+    assert {split_hash[:12] for split_hash in hashes} == {"69771f79b00f", "7cbf727f71ec", "13a93ccb6d8a"}
+
+
+def test_tasks_are_made_when_they_are_asked_for(
+    benchmark: WebShopBenchmark, builtin: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = [
+        Task(f"synthetic-{number:08d}", builtin.goal("synthetic", number).category, {"goal": number})
+        for number in range(*SPLITS["eval"])
+    ]
+    tasks = benchmark.tasks("eval")
+    assert list(tasks) == expected
+    assert (len(tasks), tasks[0], tasks[-1]) == (1000, expected[0], expected[-1])
+    for part in (slice(None), slice(40), slice(10, 30, 7), slice(995, 2000), slice(None, None, -1)):
+        assert list(tasks[part]) == expected[part]
+    assert random.Random(3).sample(tasks, 50) == random.Random(3).sample(expected, 50)
+    with pytest.raises(IndexError):
+        tasks[1000]
+    monkeypatch.setattr(Store, "goal_category", lambda *_: pytest.fail("a task was made"))
+    assert len(benchmark.tasks("train")[100:]) == builtin.goals("synthetic") - 1600
 
 
 def test_official_splits(official: Store, shared_dir: Path) -> None:
