@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from himac.envs.registry import make_benchmark
-from himac.errors import ConfigError
+from himac.errors import ConfigError, DataError
 from himac.rollout.runtime import build_runtime
 from himac.train.warmstart import warmstart
 from himac.types import PromptTexts
@@ -29,6 +29,18 @@ from support.toy import ColourBenchmark
 def test_planner_and_flat_agent_are_asked_differently(name: str, view: str) -> None:
     texts = make_benchmark(name, view=view).texts
     assert texts.planner != texts.flat
+
+
+def test_rows_that_do_not_fit_are_counted_and_none_is_an_error(tmp_path: Path) -> None:
+    model, config = make_toy_model(tmp_path / "model"), toy_config("himac")
+    with build_runtime(config, str(model), 64, ColourBenchmark()) as runtime:
+        assert warmstart(runtime).too_long == 0
+    short = config.model_copy(update={"agent": config.agent.model_copy(update={"max_context": 3})})
+    with (
+        build_runtime(short, str(model), 64, ColourBenchmark()) as runtime,
+        pytest.raises(DataError, match=r"longer than agent\.max_context"),
+    ):
+        warmstart(runtime)
 
 
 def test_formats_that_are_asked_alike_are_refused(tmp_path: Path) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 from himac.agents.base import AgentBase
 from himac.agents.parsing import SUB_DONE, Reply, format_blueprint, parse_blueprint, parse_reply
 from himac.agents.recorder import SegmentRecorder
 from himac.scene import Content, join
 from himac.types import Blueprint, Demonstration, DemoTurn, Role, Row
+
+_LAST_REMARK = re.compile(r" \([^()]*\)$")
 
 
 class HierarchicalAgent(AgentBase):
@@ -68,8 +72,8 @@ class HierarchicalAgent(AgentBase):
 
 
 def short_form(subgoal: str) -> str:
-    """The sub-goal without what stands in parentheses: what a reminder repeats."""
-    return subgoal.split(" (", 1)[0]
+    """The sub-goal without what stands in parentheses at its end: what a reminder repeats."""
+    return _LAST_REMARK.sub("", subgoal)
 
 
 def _spell(turn: DemoTurn) -> str:

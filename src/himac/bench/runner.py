@@ -44,7 +44,11 @@ _EVALUATION = "evaluation.json"
 _SUMMARY = "summary.json"
 _NOT_IN_A_WARM_START = (
     *("algo", "eval"),
-    *(f"agent.{policy}.temperature" for policy in ("planner", "executor", "flat", "hiper")),
+    *(
+        f"agent.{policy}.{key}"
+        for policy in ("planner", "executor", "flat", "hiper")
+        for key in ("temperature", "max_tokens")
+    ),
     *(f"train.{key}" for key in ("iterations", "env_steps", "eval_every", "eval_tasks", "checkpoint_every")),
     *(f"train.learner.{key}" for key in ("lr", "schedule", "kl_coef", "mini_batches", "epochs")),
 )

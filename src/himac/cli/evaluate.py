@@ -86,6 +86,7 @@ def evaluate_command(
         "blueprints": blueprints if planner_model is None else f"planner {planner_model}",
         "model": config.engine.model if config.engine.name != "local" else str(model or config.model.path),
     }
+    summary |= getattr(benchmark, "conditions", {})
     with WriteGuard(f"summary {output / 'summary.json'}"):
         write_text(output / "summary.json", json.dumps(summary, indent=2))
     _show(summary)

@@ -163,6 +163,9 @@ class OptimizerSet:
             member.step()
         for p, master in self.masters:
             p.copy_(master)
+        # Fused optimisers write without saying so, and features of pictures are cached by these versions.
+        for p in self.parameters:
+            torch.autograd.graph.increment_version(p)
 
     def zero_grad(self) -> None:
         """Drop all gradients."""

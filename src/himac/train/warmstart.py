@@ -20,10 +20,15 @@ from himac.types import Row, Task
 
 @dataclass(frozen=True, slots=True)
 class WarmstartReport:
-    """What the warm start did."""
+    """What the warm start did.
+
+    Attributes:
+        too_long: Rows that were left out because they exceed `agent.max_context`.
+    """
 
     demonstrations: int
     demonstrated_success: float
+    too_long: int
     tokens: int
     steps: int
     loss_first: float
@@ -68,9 +73,12 @@ def warmstart(
         won += demo.success
         if demo.success or not settings.keep_success_only:
             rows.extend(row for agent in agents for row in agent.demo_rows(demo, settings.context_weight))
-    rows = [row for row in rows if len(row.input_ids) <= runtime.setting.max_context]
     if not rows:
         raise DataError("the demonstrator solved none of the training tasks; check env.kwargs and env.train_split")
+    fitting = [row for row in rows if len(row.input_ids) <= runtime.setting.max_context]
+    if not fitting:
+        raise DataError("every demonstration is longer than agent.max_context; raise it or choose shorter tasks")
+    too_long, rows = len(rows) - len(fitting), fitting
     batches = list(_batches(rows, settings.batch_tokens, random.Random(derive_seed(config.seed, "batches"))))
     learner = make_learner(
         runtime.model,
@@ -100,6 +108,7 @@ def warmstart(
     return WarmstartReport(
         demonstrations=shown,
         demonstrated_success=won / shown,
+        too_long=too_long,
         tokens=tokens,
         steps=len(batches),
         loss_first=losses[0],

@@ -91,6 +91,15 @@ def test_a_wide_convolution_learns_slower_beside_muon() -> None:
     assert {g["lr"] for g in plain.members["adamw"].param_groups} == {0.03}
 
 
+@pytest.mark.parametrize("kind", ["adamw", "muon"])
+def test_a_step_is_seen_by_what_is_cached(model: Any, kind: Any) -> None:
+    optimizer = make_optimizer(model, kind, 0.01)
+    versions = [p._version for p in model.parameters()]
+    backward(model, 0)
+    optimizer.step()
+    assert all(p._version > before for p, before in zip(model.parameters(), versions, strict=True))
+
+
 def test_weight_decay_is_for_matrices_only(model: Any) -> None:
     optimizer = make_optimizer(model, "adamw", 0.1, weight_decay=0.5)
     before = copy.deepcopy(model)

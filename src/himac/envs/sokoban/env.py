@@ -195,6 +195,6 @@ class SokobanEnv(gymnasium.Env[Any, Any]):
         if wanted is None:
             return self.levels[int(self.np_random.integers(len(self.levels)))]
         number = self._index.get(wanted) if isinstance(wanted, str) else wanted
-        if isinstance(number, int) and 0 <= number < len(self.levels):
-            return self.levels[number]
+        if isinstance(number, int | np.integer) and not isinstance(number, bool) and 0 <= number < len(self.levels):
+            return self.levels[int(number)]
         raise ConfigError(f"reset option level={wanted!r} is no level id of this environment or index into its levels.")

@@ -104,6 +104,11 @@ class WebShopBenchmark:
         """The products and goals, opened on first use and shared within the process."""
         return _open(self._files)
 
+    @property
+    def conditions(self) -> dict[str, str | bool]:
+        """What scores depend on besides the tasks; stands in results."""
+        return {"tagger": self.tagger, "fixed_options": self.fixed_options}
+
     def splits(self) -> Sequence[str]:
         """`train`, `eval` and `test`, by the official ranges of shuffled goals; those that have goals."""
         total = self._total()

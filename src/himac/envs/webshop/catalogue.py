@@ -101,7 +101,7 @@ def read_products(products: Path, attributes: Path, human: Path | None = None) -
                 continue
             seen.add(asin)
             yield parse_product(record, json.loads(known.pop(asin, "{}")), by_people.get(asin, []))
-        except (AttributeError, KeyError, TypeError, ValueError, InvalidOperation) as error:
+        except (AttributeError, LookupError, TypeError, ValueError, InvalidOperation) as error:
             raise DataError(
                 f"product {number} of {products} is not of the official form ({error!r}); use the unchanged file."
             ) from error

@@ -65,8 +65,7 @@ def make_tagger(kind: str = "auto") -> Tagger:
         name, find = {"spacy": _spacy, "textblob": _textblob, "rule": _rule}[kind]()
     except (ImportError, OSError) as error:
         raise MissingDependencyError(
-            f"the tagger '{kind}' cannot be loaded ({error}); install himac[webshop] for textblob, or spaCy with its "
-            f"model {SPACY_MODEL}."
+            f"the tagger '{kind}' cannot be loaded ({error}); install textblob, or spaCy with its model {SPACY_MODEL}."
         ) from error
     return Tagger(name, lru_cache(maxsize=1 << 16)(find))
 

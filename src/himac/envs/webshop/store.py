@@ -182,7 +182,10 @@ def _complete(folder: Path) -> bool:
 
 
 def _publish(folder: Path, produce: Callable[[], Iterable[Product]]) -> None:
-    scratch = Path(tempfile.mkdtemp(prefix=".tmp-", dir=folder.parent))
+    prefix = f".tmp-{folder.name}-"
+    for left in folder.parent.glob(f"{prefix}*"):  # of a process that was killed; the lock is held
+        shutil.rmtree(left, ignore_errors=True)
+    scratch = Path(tempfile.mkdtemp(prefix=prefix, dir=folder.parent))
     try:
         _write(scratch, produce)
         scratch.chmod(0o755)

@@ -18,7 +18,7 @@ VIEWS: tuple[View, ...] = (*get_args(ObservationMode), "compact")
 TITLE_WORDS = 12
 TEXT_WORDS = 60
 START = "search page"
-_NUMBERED = re.compile(r"click\[(\d+)\]")
+_NUMBERED = re.compile(r"click\[(\d+)\][^\]]*")
 _HEAD = 2
 """Pieces with which every page but the first and last begins: the instruction."""
 
@@ -56,7 +56,7 @@ def clickables(page: Page, view: View) -> list[str]:
 
 def spell(action: str, page: Page, view: View) -> str:
     """The action in the shop's own words: a product's number in the compact view becomes its name."""
-    if view != "compact" or (clicked := _NUMBERED.match(action)) is None:
+    if view != "compact" or (clicked := _NUMBERED.fullmatch(action)) is None:
         return action
     asin = offer_names(page, view).get(clicked[1])
     return action if asin is None else f"click[{asin}]"

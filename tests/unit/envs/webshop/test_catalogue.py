@@ -79,6 +79,12 @@ def test_a_broken_file_is_a_data_error(content: str, tmp_path: Path) -> None:
         list(read_products(*paths))
 
 
+def test_a_price_without_a_currency_is_a_data_error(tmp_path: Path) -> None:
+    paths = write(tmp_path, [record("H1", pricing="5.99")], {})
+    with pytest.raises(DataError, match=r"product 0 of .*0\.json is not of the official form"):
+        list(read_products(*paths))
+
+
 def test_a_missing_or_wrong_attribute_file_is_a_data_error(tmp_path: Path) -> None:
     paths = write(tmp_path, [record("H1")], {})
     with pytest.raises(DataError, match="cannot read"):

@@ -119,6 +119,14 @@ def test_the_compact_view_numbers_products(builtin: Store) -> None:
         assert env.step("click[99]")[4]["invalid"]
 
 
+def test_the_compact_view_is_as_strict_as_the_shop(builtin: Store) -> None:
+    env = WebShopEnv(builtin, "compact", tagger="rule")
+    env.reset(options={"goal": 3})
+    env.step("search[bar stools]")
+    assert env.step("click[1] or click[2]")[4]["invalid"]
+    assert not env.step("click[1] is what I want")[4]["invalid"]
+
+
 def test_hidden_searches(builtin: Store) -> None:
     env = WebShopEnv(builtin, tagger="rule")
     env.reset(seed=1, options={"goal": 3})

@@ -58,6 +58,15 @@ def test_a_damaged_store_is_built_again(root: Path) -> None:
     assert not list(root.glob(".tmp-*"))
 
 
+def test_what_a_killed_process_left_is_removed(root: Path) -> None:
+    open_store("a", few)
+    folder = folder_in(root)
+    (root / f".tmp-{folder.name}-left" / "big").mkdir(parents=True)
+    (folder / "documents.npy").write_bytes(b"")
+    open_store("a", few)
+    assert not list(root.glob(".tmp-*"))
+
+
 def test_processes_share_a_store(root: Path) -> None:
     with multiprocessing.get_context("fork").Pool(4) as pool:
         assert pool.map(open_few, range(8)) == [12] * 8

@@ -30,6 +30,11 @@ def test_is_a_benchmark(benchmark: WebShopBenchmark) -> None:
     check_benchmark(shop)
 
 
+def test_results_name_what_scores_depend_on() -> None:
+    shop = WebShopBenchmark(tagger="rule", fixed_options=True)
+    assert shop.conditions == {"tagger": "rule", "fixed_options": True}
+
+
 def test_the_catalogue() -> None:
     made = records()
     assert made == records()
