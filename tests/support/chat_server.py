@@ -53,6 +53,11 @@ def refusal(status: int, message: str = "no", code: str | None = None, **headers
 Answer = Callable[[Body, int], Raw | str]
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128  # of five at once the rest would be turned away or wait a second
+
+
 class ChatServer:
     """Serves `POST /v1/chat/completions`.
 
@@ -82,8 +87,7 @@ class ChatServer:
             def log_message(self, *_: Any) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_port}/v1"
 
     def __enter__(self) -> ChatServer:

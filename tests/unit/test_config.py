@@ -93,7 +93,7 @@ def test_an_empty_file_means_the_defaults(tmp_path: Path) -> None:
         ("env.invalid_penalty=1", r"'env\.invalid_penalty'.*less than or equal to 0"),
         ("seed=x", r"'seed'.*\(got 'x'\)"),
         ("seed=1.5", r"'seed'"),
-        ("warmstart.formats=[tree]", r"'warmstart\.formats\.0'.*'hierarchical', 'flat' or 'hiper'"),
+        ("warmstart.formats=[tree]", r"'warmstart\.formats\.0'.*'hierarchical', 'flat', 'hiper' or 'captions'"),
         ("=3", r"is not of the form key\.sub=value"),
         ("a..b=3", r"is not of the form key\.sub=value"),
         ("train", r"is not of the form key\.sub=value"),
