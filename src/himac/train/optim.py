@@ -209,7 +209,7 @@ def make_optimizer(
     Args:
         model: Parameters without `requires_grad` are left out; shared ones count once.
         kind: `adamw` or `muon`.
-        lr: Learning rate of all parts.
+        lr: Learning rate of all parts; beside Muon a convolution's is divided by its width.
         betas: Of AdamW.
         eps: Of AdamW.
         weight_decay: Decoupled, on matrices only.

@@ -11,7 +11,7 @@ from himac.envs.sokoban.env import SokobanEnv
 from himac.envs.sokoban.level import WALL, Level
 from himac.envs.sokoban.solver import Solution, solve, walk_distances, walk_path
 from himac.envs.sokoban.state import DIRECTIONS, State, strides
-from himac.envs.sokoban.text import View, caption_text, cell_names, start_text
+from himac.envs.sokoban.text import View, caption_text, cell_names, inner_cells, start_text
 from himac.scene import Content, observed
 from himac.types import Demonstration, DemoSegment, DemoTurn, Task
 
@@ -57,7 +57,7 @@ def describe(level: Level, push: Push, view: View) -> str:
 def random_pushes(level: Level, view: View, rng: random.Random, most: int = 4) -> tuple[str, ...]:
     """Sub-goals in the demonstrator's words with random cells inside the border; none twice in a row."""
     step = strides(level.width)
-    inside = [row * level.width + column for row in range(1, level.height - 1) for column in range(1, level.width - 1)]
+    inside = inner_cells(level.height, level.width)
     lines = [
         describe(level, Push(box, direction, box + step[direction]), view)
         for box in inside

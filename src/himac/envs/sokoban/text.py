@@ -26,6 +26,12 @@ def cell_names(height: int, width: int, view: View) -> tuple[str, ...]:
     return tuple(form.format(row, column) for row in range(height) for column in range(width))
 
 
+@lru_cache(maxsize=64)
+def inner_cells(height: int, width: int) -> tuple[int, ...]:
+    """The cells inside the border, row by row."""
+    return tuple(row * width + column for row in range(1, height - 1) for column in range(1, width - 1))
+
+
 def grid_text(state: State) -> str:
     """One line a row: # wall, _ floor, . target, $ box, * box on target, @ player, + player on target."""
     text = state.cells.translate(_GRID).decode()
@@ -39,8 +45,7 @@ def fixed_text(state: State) -> str:
     """What never changes: the targets and the walls inside the border."""
     height, width = state.level.height, state.level.width
     names = cell_names(height, width, "coordinates")
-    inside = (row * width + column for row in range(1, height - 1) for column in range(1, width - 1))
-    walls = [names[cell] for cell in inside if state.beneath[cell] == WALL]
+    walls = [names[cell] for cell in inner_cells(height, width) if state.beneath[cell] == WALL]
     targets = " ".join(names[cell] for cell in state.targets())
     return f"target {targets}, wall {' '.join(walls) or 'none'}"
 
@@ -69,8 +74,7 @@ def caption_text(state: State, view: View) -> str:
         return grid_text(state)
     height, width = state.level.height, state.level.width
     names = cell_names(height, width, view)
-    inside = (row * width + column for row in range(1, height - 1) for column in range(1, width - 1))
-    cells = " ".join(f"{names[cell]} {_CONTENTS[state.cells[cell]]}" for cell in inside)
+    cells = " ".join(f"{names[cell]} {_CONTENTS[state.cells[cell]]}" for cell in inner_cells(height, width))
     return f"{cells}, {board_words(state, view)}"
 
 
