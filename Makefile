@@ -1,4 +1,4 @@
-# make install | demo | test | lint | types | layers | clean        (Linux and macOS, Python 3.11 or newer)
+# make install | demo | test | attack | lint | types | layers | clean        (Linux and macOS, Python 3.11 or newer)
 
 PYTHON ?= python3
 WORKERS ?= 2
@@ -6,12 +6,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install demo test lint types layers clean
+.PHONY: help install demo test attack lint types layers clean
 
 help:
 	@echo "make install  create $(VENV) and install himac with its pinned dependencies"
 	@echo "make demo     train a small model on the household tasks that ship with himac"
 	@echo "make test     lint, types, import layers and tests"
+	@echo "make attack   try to break runs, files and environments, for at most 30 minutes"
 	@echo "make clean    remove $(VENV), caches and build products (runs/ is kept)"
 
 install: $(STAMP)
@@ -33,6 +34,10 @@ test: export OMP_NUM_THREADS ?= 1
 test: install
 	@$(MAKE) --no-print-directory lint types layers
 	@$(BIN)/python -m pytest -q -n $(WORKERS)
+
+attack: export OMP_NUM_THREADS ?= 1
+attack: install
+	@cd tests && ../$(BIN)/python -m attack
 
 lint: install
 	$(BIN)/ruff check .

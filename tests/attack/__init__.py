@@ -1,0 +1,1 @@
+"""Attempts to break what users rely on, counted: `python -m attack` (from `tests/`) or `make attack`."""
