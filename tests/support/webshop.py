@@ -13,7 +13,7 @@ from himac.envs.webshop.index import Index
 from himac.envs.webshop.indexing import Indexer
 from himac.envs.webshop.nouns import Tagger
 from himac.envs.webshop.store import Store
-from support.golden import cases
+from support.golden import Record, cases, shipped
 
 
 def recorded_tagger(store: Store, shared: Path) -> Tagger:
@@ -36,6 +36,11 @@ def recorded_tagger(store: Store, shared: Path) -> Tagger:
 def with_purchase(episodes: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """Recorded episodes in which something was bought."""
     return [episode for episode in episodes if episode["final"]]
+
+
+def recorded_catalogue(name: str) -> Record:
+    """What the original shop did with the generated catalogue; a record of `golden/record_webshop.py`."""
+    return next(record for record in shipped("webshop") if record["id"] == name)
 
 
 def build_index(texts: Iterable[str], rank: Iterable[int] | None = None) -> Index:

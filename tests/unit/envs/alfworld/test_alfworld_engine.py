@@ -1,19 +1,17 @@
 """The rules and texts of the engine: in a small kitchen by hand, and step by step against the original's recordings."""
 
-import json
-import lzma
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from himac.envs.alfworld import text
+from himac.envs.alfworld import AlfworldEnv, load_games, text
+from himac.envs.alfworld.benchmark import BUILTIN_DIR
 from himac.envs.alfworld.goals import TASK_TYPES, task_type_of
 from himac.envs.alfworld.problem import World, parse_problem
 from himac.envs.alfworld.state import State
 from himac.errors import DataError
 from support.alfworld_problems import GOALS, problem
+from support.golden import Trail, cases, shipped
 
 
 class Player:
@@ -38,14 +36,9 @@ def play(kind: str = "pick_and_place_simple", more: str = "", less: str = "") ->
     return Player(parse_problem(problem(kind, more, less)))
 
 
-def recordings(shared_dir: Path) -> Iterator[dict[str, Any]]:
-    with lzma.open(shared_dir / "golden" / "alfworld.jsonl.xz", "rt", encoding="utf-8") as lines:
-        yield from map(json.loads, lines)
-
-
 def test_every_recorded_step_of_the_original_is_reproduced(shared_dir: Path) -> None:
     steps = 0
-    for record in recordings(shared_dir):
+    for record in cases(shared_dir, "alfworld"):
         state = State(parse_problem(record["pddl_problem"]))
         commands = state.commands()
         reset = record["reset"]
@@ -64,6 +57,23 @@ def test_every_recorded_step_of_the_original_is_reproduced(shared_dir: Path) -> 
             assert (where, state.won(), state.won()) == (where, step["won"], step["done"])
             steps += 1
     assert steps > 900
+
+
+def test_built_in_games_play_as_in_the_original() -> None:
+    """Texts, commands, wins and scores of ten games of each built-in file, as TextWorld's digests have them."""
+    records = shipped("alfworld")
+    splits = sorted({record["split"] for record in records})
+    games = {split: load_games(BUILTIN_DIR, split) for split in splits}
+    for record in records:
+        env, trail = AlfworldEnv(games[record["split"]]), Trail()
+        observation, info = env.reset(options={"game": record["id"]})
+        trail.add(observation, info["admissible_commands"], info["won"])
+        for action in record["actions"]:
+            observation, _, terminated, _, info = env.step(action)
+            trail.add(observation, info["admissible_commands"], info["won"], int(info["won"]), terminated)
+        trail.assert_equal(record, record["actions"])
+    assert len(records) == 10 * len(splits) == 60
+    assert sum(len(record["actions"]) for record in records) > 1000
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import lzma
 import random
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,9 @@ from hypothesis import strategies as st
 from himac.envs.sokoban.env import ORIGINAL_ACTIONS, SokobanEnv
 from himac.envs.sokoban.generator import Scale, generate_level
 from himac.envs.sokoban.level import SYMBOLS, make_level
+from himac.envs.sokoban.levels import BUILTIN_DIR, load_levels
 from himac.envs.sokoban.state import DIRECTIONS, State
+from support.golden import Trail, cases, shipped
 
 
 def board(room_fixed: list[str], room_state: list[str]) -> list[str]:
@@ -28,8 +28,7 @@ def board(room_fixed: list[str], room_state: list[str]) -> list[str]:
 
 @pytest.mark.parametrize(("name", "count"), [("sokoban_episodes", 150), ("sokoban_boxoban", 100)])
 def test_every_recorded_step(shared_dir: Path, name: str, count: int) -> None:
-    with lzma.open(shared_dir / "golden" / f"{name}.jsonl.xz", "rt") as file:
-        records = [json.loads(line) for line in file]
+    records = cases(shared_dir, name)
     assert len(records) == count
     for record in records:
         rows = board(record["room_fixed"], record["room_state"])
@@ -51,6 +50,40 @@ def test_every_recorded_step(shared_dir: Path, name: str, count: int) -> None:
             assert (info["moved_player"], info["moved_box"]) == (step["moved_player"], step["moved_box"])
             assert info["boxes_on_target"] == step["boxes_on_target"]
             assert info["invalid"] == (step["action"] != 0 and not step["moved_player"])
+
+
+def test_built_in_levels_play_as_in_the_original() -> None:
+    """Rooms, rewards, ends and moves of 900 levels, as gym-sokoban's digests have them."""
+    levels = {level.id: level for level in load_levels(BUILTIN_DIR)}
+    records, won, pushed_off = shipped("sokoban"), 0, 0
+    for record in records:
+        env, trail = SokobanEnv([levels[record["id"]]], actions="original", max_steps=record["max_steps"]), Trail()
+        env.reset()
+        trail.add(cells(env), None)
+        for digit in record["actions"]:
+            covered = env.state.covered
+            _, reward, terminated, truncated, info = env.step(int(digit))
+            done = terminated or truncated
+            trail.add(
+                cells(env),
+                env.state.player,
+                round(reward, 6),
+                done,
+                terminated if done else None,
+                info["moved_player"],
+                info["moved_box"],
+                info["boxes_on_target"],
+            )
+            pushed_off += info["boxes_on_target"] < covered
+        won += terminated
+        trail.assert_equal(record, record["actions"])
+    assert len(records) == 900
+    assert won > 300
+    assert pushed_off > 10
+
+
+def cells(env: SokobanEnv) -> str:
+    return "".join(map(str, env.state.cells))
 
 
 def place(record: dict[str, Any], env: SokobanEnv | None = None) -> int:

@@ -14,7 +14,7 @@ from himac.envs.webshop.session import page_name, parse_action
 from himac.envs.webshop.store import Store
 from himac.envs.webshop.view import View
 from himac.errors import ConfigError, EnvironmentFailureError
-from support.golden import cases
+from support.golden import Trail, cases, shipped
 from support.webshop import recorded_tagger
 
 # Names of pages, quoted options, hidden searches and letters that change their number in lower case.
@@ -52,6 +52,38 @@ def test_episodes_are_those_of_the_reference(mode: ObservationMode, official: St
             assert bought.details() == episode["final"]["info"]
             assert (bought.price, bought.asin) == (episode["final"]["price"], episode["final"]["purchased_asin"])
             assert list(bought.chosen.items()) == list(episode["final"]["options"].items())
+
+
+def test_episodes_in_the_generated_catalogue_are_the_original_s(builtin: Store) -> None:
+    """Both texts, available actions, pages, rewards and sessions, as the original's digests have them."""
+    env, rich = (WebShopEnv(builtin, mode, tagger="rule") for mode in ("text", "text_rich"))
+
+    def shown(observation: str, rich_observation: str, info: dict[str, Any]) -> tuple[Any, ...]:
+        return observation, rich_observation, info["available_actions"], page_name(env.session.page.url)
+
+    episodes = [record for record in shipped("webshop") if record["id"].startswith("goal ")]
+    scores, raised = list[float](), 0
+    for record in episodes:
+        goal, trail = {"goal": int(record["id"].removeprefix("goal "))}, Trail()
+        observation, info = env.reset(options=goal)
+        trail.add(*shown(observation, rich.reset(options=goal)[0], info))
+        for number, action in enumerate(record["actions"]):
+            before = env.session.page
+            observation, reward, terminated, _, info = env.step(action)
+            if record["raises"] and number == len(record["actions"]) - 1:
+                assert info["invalid"]
+                assert env.session.page is before
+                trail.add("raises")
+                raised += 1
+                break
+            session = env.session
+            options = list(session.options.items())
+            trail.add(*shown(observation, rich.step(action)[0], info), reward, terminated, session.product, options)
+            scores += [reward] * terminated
+        trail.assert_equal(record, record["actions"])
+    assert (len(episodes), raised > 3) == (60, True)
+    assert sum(score == 1 for score in scores) > 15
+    assert sum(score < 1 for score in scores) > 3
 
 
 @pytest.mark.parametrize(

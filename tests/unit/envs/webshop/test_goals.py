@@ -4,12 +4,30 @@ from pathlib import Path
 
 from himac.envs.webshop.goals import NO_LIMIT, draw, make_goal
 from himac.envs.webshop.store import Store
-from support.golden import cases
+from support.golden import Trail, cases
+from support.webshop import recorded_catalogue
 
 
 def test_prices_are_those_of_the_reference(official: Store, shared_dir: Path) -> None:
     expected = [(case["asin"], case["price"]) for case in cases(shared_dir, "webshop_prices")]
     assert [(official.product(n).asin, official.price(n)) for n in range(len(official))] == expected
+
+
+def test_prices_of_the_generated_catalogue_are_the_original_s(builtin: Store) -> None:
+    trail, numbers = Trail(), range(len(builtin))
+    for number in numbers:
+        trail.add(builtin.product(number).asin, builtin.price(number))
+    trail.assert_equal(recorded_catalogue("prices"), numbers)
+
+
+def test_goals_of_the_generated_catalogue_are_the_original_s(builtin: Store) -> None:
+    trail, numbers = Trail(), range(builtin.goals("synthetic"))
+    for number in numbers:
+        goal = builtin.goal("synthetic", number)
+        assert isinstance(goal.options, dict)
+        wanted = (goal.asin, goal.instruction, list(goal.attributes), goal.price_upper, goal.weight)
+        trail.add(*wanted, list(goal.options.items()))
+    trail.assert_equal(recorded_catalogue("goals"), numbers)
 
 
 def test_goals_are_those_of_the_reference(official: Store, shared_dir: Path) -> None:

@@ -11,8 +11,8 @@ from himac.envs.webshop import index, indexing
 from himac.envs.webshop.generator import generate
 from himac.envs.webshop.index import quantise_length
 from himac.envs.webshop.store import Store
-from support.golden import cases
-from support.webshop import build_index
+from support.golden import Trail, cases
+from support.webshop import build_index, recorded_catalogue
 
 
 @pytest.mark.parametrize(
@@ -104,6 +104,18 @@ def test_a_word_may_be_repeated_more_often_than_a_byte_counts() -> None:
     numbers, scores = build_index(["hat " * 1000 + "shoe", "hat " * 255 + "shoe"]).ranked("hat")
     assert numbers.tolist() == [0, 1]
     assert scores[0] > scores[1]
+
+
+@pytest.mark.parametrize("few", [index.FEW, 0])
+def test_rankings_of_the_generated_catalogue_are_lucene_s(
+    few: int, builtin: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(index, "FEW", few)
+    recorded, trail = recorded_catalogue("searches"), Trail()
+    for query in recorded["actions"]:
+        trail.add([builtin.product(int(number)).asin for number in builtin.search(query, 50)])
+    trail.assert_equal(recorded, recorded["actions"])
+    assert len(recorded["actions"]) == 150
 
 
 @pytest.mark.parametrize("few", [index.FEW, 0])

@@ -8,8 +8,8 @@ from himac.envs.webshop.nouns import Tagger, make_tagger
 from himac.envs.webshop.reward import count_options, score, wanted_options
 from himac.envs.webshop.store import Store
 from himac.errors import ConfigError
-from support.golden import cases
-from support.webshop import recorded_tagger
+from support.golden import Trail, cases
+from support.webshop import recorded_catalogue, recorded_tagger
 
 
 def test_scores_are_those_of_the_reference(official: Store, shared_dir: Path) -> None:
@@ -39,8 +39,21 @@ def test_scores_are_those_of_the_reference(official: Store, shared_dir: Path) ->
         )
 
 
+def test_scores_in_the_generated_catalogue_are_the_original_s(builtin: Store) -> None:
+    """Purchases of all kinds, with every part of the score; the nouns of titles are ours in the recording too."""
+    recorded, trail, tagger = recorded_catalogue("rewards"), Trail(), make_tagger("rule")
+    kinds = set()
+    for number, asin, chosen in recorded["actions"]:
+        at = builtin.number(asin)
+        assert at is not None
+        purchase = score(builtin.product(at), builtin.goal("synthetic", number), builtin.price(at), chosen, tagger)
+        trail.add(purchase.reward, purchase.details())
+        kinds.add(purchase.r_type)
+    trail.assert_equal(recorded, recorded["actions"])
+    assert len(kinds) > 2
+
+
 def test_the_tagger_of_the_reference(shared_dir: Path, official: Store) -> None:
-    pytest.importorskip("textblob")
     tagger = make_tagger("textblob")
     for case in cases(shared_dir, "webshop_reward"):
         assert list(tagger.nouns(case["goal"]["name"])) == case["parts"]["nouns_goal"]
