@@ -86,7 +86,7 @@ def _lucene(index: str) -> Any:
         return searcher.search(as_text(query.encode("utf-8")), k)
 
     def doc(name: str) -> Any:
-        return types.SimpleNamespace(raw=lambda: searcher.doc(name).get("raw"))
+        return types.SimpleNamespace(raw=lambda: searcher.documentRaw(name))
 
     return types.SimpleNamespace(search=search, doc=doc)
 
@@ -138,12 +138,13 @@ def play(env: Any, number: int) -> Record:
         actions.append(action)
         try:
             _, reward, done, _ = env.step(action)
-        except Exception:
+        except TypeError:  # it looks attributes up in None
+            assert action.startswith("search[<a>"), action
             trail.add("raises")
             raises = True
             break
         session = env.server.user_sessions[env.session]
-        trail.add(*show(env), reward, done, session["asin"], list(session["options"].items()))
+        trail.add(*show(env), float(reward), done, session["asin"], list(session["options"].items()))
     return {"id": f"goal {number}", "actions": actions, "raises": raises} | trail.record()
 
 

@@ -99,8 +99,8 @@ def test_rank_and_unknown_kinds_are_refused() -> None:
 
 
 @pytest.mark.parametrize("estimator", ["grpo", "rloo"])
-def test_equals_the_recorded_original(shared_dir: Path, estimator: Any) -> None:
-    for case in algorithm_cases(shared_dir, f"{estimator}_outcome"):
+def test_equals_the_recorded_original(estimator: Any) -> None:
+    for case in algorithm_cases(f"{estimator}_outcome"):
         inputs = case["inputs"]
         scores = np.array(inputs["token_level_rewards"], inputs["dtype"]).sum(-1)
         mask = np.array(inputs["response_mask"], np.float64)

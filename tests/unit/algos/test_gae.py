@@ -16,9 +16,9 @@ rates = st.floats(0, 1)
 
 
 @pytest.mark.parametrize("original", ["verl_agent", "verl_upstream"])
-def test_equals_the_recorded_originals(shared_dir: Path, original: str) -> None:
+def test_equals_the_recorded_originals(original: str) -> None:
     """The fork counts observations as steps of its recursion, upstream skips them: here they are left out before."""
-    for case in algorithm_cases(shared_dir, "gae"):
+    for case in algorithm_cases("gae"):
         inputs, recorded = case["inputs"], case["outputs"][original]
         mask = np.array(inputs["response_mask"]) > 0
         rewards, values = np.array(inputs["token_level_rewards"]), np.array(inputs["values"])

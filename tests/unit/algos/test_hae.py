@@ -115,8 +115,8 @@ def recorded(case: dict[str, Any]) -> dict[str, np.ndarray]:
     return {name: figure.reshape(count, length) for name, figure in figures.items()}
 
 
-def test_every_output_of_the_recorded_cases(shared_dir: Path) -> None:
-    cases = algorithm_cases(shared_dir, "hae")
+def test_every_output_of_the_recorded_cases() -> None:
+    cases = algorithm_cases("hae")
     assert {case["heads"] for case in cases} == set(HEADS)
     for case in cases:
         ours = recorded(case)
@@ -127,9 +127,9 @@ def test_every_output_of_the_recorded_cases(shared_dir: Path) -> None:
             )
 
 
-def test_value_positions_of_the_recorded_texts(shared_dir: Path) -> None:
+def test_value_positions_of_the_recorded_texts() -> None:
     agent = HiperAgent(CharTokenizer(), ColourBenchmark.texts, AgentConfig())
-    for case in algorithm_cases(shared_dir, "hae_value_mask"):
+    for case in algorithm_cases("hae_value_mask"):
         given, expected = case["inputs"], case["outputs"]
         for row, text in enumerate(given["texts"]):
             ids = tuple(map(ord, text[: given["valid_len"][row]]))

@@ -43,8 +43,8 @@ def random_case(seed: int, rows: int = 4, width: int = 6) -> tuple[Tensor, Tenso
 # ---- recorded cases of the original
 
 
-def test_kl_equals_the_recorded_original(shared_dir: Path) -> None:
-    for case in algorithm_cases(shared_dir, "kl_penalty"):
+def test_kl_equals_the_recorded_original() -> None:
+    for case in algorithm_cases("kl_penalty"):
         dtype = getattr(torch, case["inputs"]["dtype"])
         reference = torch.tensor(case["inputs"]["ref_logprob"], dtype=dtype)
         for kind, recorded in case["outputs"]["value"].items():
@@ -60,8 +60,8 @@ def test_kl_equals_the_recorded_original(shared_dir: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["policy_loss", "policy_loss_gspo"])
-def test_policy_loss_equals_the_recorded_original(shared_dir: Path, kind: str) -> None:
-    for case in algorithm_cases(shared_dir, kind):
+def test_policy_loss_equals_the_recorded_original(kind: str) -> None:
+    for case in algorithm_cases(kind):
         inputs, outputs = case["inputs"], case["outputs"]
         dtype = getattr(torch, inputs["dtype"])
         sequence = kind == "policy_loss_gspo"
@@ -111,13 +111,13 @@ TRL_MODES: dict[str, AggregationMode] = {
 }
 
 
-def test_surrogate_and_aggregation_equal_trl(shared_dir: Path) -> None:
+def test_surrogate_and_aggregation_equal_trl() -> None:
     """Ratios of tokens and sequences, both clips and k3, with their gradients.
 
     CISPO is another surrogate. TRL's LUSPO counts padding unless both ratio and loss are of the sequence.
     """
     compared = 0
-    for case in algorithm_cases(shared_dir, "trl_grpo_loss"):
+    for case in algorithm_cases("trl_grpo_loss"):
         inputs = case["inputs"]
         dtype = getattr(torch, inputs["dtype"])
         mask = torch.tensor(inputs["completion_mask"])
@@ -157,8 +157,8 @@ EPS_AGENT = {"token-mean": 1e-8}
 EPS_UPSTREAM = {"seq-mean-token-mean": 1e-8}
 
 
-def test_aggregation_equals_the_recorded_originals(shared_dir: Path) -> None:
-    for case in algorithm_cases(shared_dir, "agg_loss"):
+def test_aggregation_equals_the_recorded_originals() -> None:
+    for case in algorithm_cases("agg_loss"):
         dtype = getattr(torch, case["inputs"]["dtype"])
         loss = torch.tensor(case["inputs"]["loss_mat"], dtype=dtype)
         mask = torch.tensor(case["inputs"]["loss_mask"])
@@ -173,8 +173,8 @@ def test_aggregation_equals_the_recorded_originals(shared_dir: Path) -> None:
             close(upstream, case["outputs"]["verl_upstream"][mode], mode)
 
 
-def test_value_loss_equals_the_recorded_original(shared_dir: Path) -> None:
-    for case in algorithm_cases(shared_dir, "value_loss"):
+def test_value_loss_equals_the_recorded_original() -> None:
+    for case in algorithm_cases("value_loss"):
         inputs, outputs = case["inputs"], case["outputs"]
         dtype = getattr(torch, inputs["dtype"])
         value = torch.tensor(inputs["vpreds"], dtype=dtype, requires_grad=True)
