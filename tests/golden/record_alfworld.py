@@ -33,7 +33,7 @@ def original(game: Game, domain: str, grammar: str) -> Any:
     from textworld.envs.pddl import PddlEnv
 
     before, _, after = grammar.partition(_TASK)
-    task, end, after = after.partition(".\"\n")
+    task, end, after = after.partition('."\n')
     assert task
     assert end, "the grammar has another form"
     env = AlfredDemangler(PddlEnv(textworld.EnvInfos(won=True, admissible_commands=True)), shuffle=False)

@@ -1,6 +1,5 @@
 # ruff: noqa: N803, N806
 import math
-from pathlib import Path
 from typing import Any, get_args
 
 import pytest

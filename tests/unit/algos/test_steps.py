@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -58,9 +57,8 @@ def group(*episodes: Episode) -> Group:
 
 
 @pytest.fixture(scope="module")
-def cases(request: pytest.FixtureRequest) -> list[dict[str, Any]]:
-    shared: Path = request.getfixturevalue("shared_dir")
-    return algorithm_cases(shared, "gigpo")
+def cases() -> list[dict[str, Any]]:
+    return algorithm_cases("gigpo")
 
 
 # One group has the scores 9.996, 10.002 and 10.059: their differences are good to 1e-5 in the recorded float32.
