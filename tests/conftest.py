@@ -5,6 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from support.skips import pytest_make_collect_report, pytest_runtest_makereport
+
+__all__ = ["pytest_make_collect_report", "pytest_runtest_makereport", "shared_dir"]
+
 _SHARED = Path(os.environ.get("HIMAC_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 
 

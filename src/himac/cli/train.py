@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import platform
 import shutil
 import sys
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from himac.config import Config
 from himac.config_file import difference, dump_config, load_config
 from himac.envs.base import Benchmark
 from himac.errors import CheckpointError
+from himac.machine import machine
 from himac.rollout.runtime import build_benchmark, build_runtime
 from himac.train.atomic import WriteGuard, write_text
 from himac.train.continuing import BUDGET, MACHINE, check_budget
@@ -158,10 +158,11 @@ class _TensorBoard:
 
 
 def _environment() -> dict[str, Any]:
+    import torch  # noqa: F401 - training loads it anyway; what it chose on this processor stands in `machine`
+
     packages = ("himac", "torch", "transformers", "tokenizers", "gymnasium", "numpy")
     return {
         "command": sys.argv,
-        "python": platform.python_version(),
-        "platform": platform.platform(),
+        "machine": machine(),
         "packages": {name: metadata.version(name) for name in packages},
     }

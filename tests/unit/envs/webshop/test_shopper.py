@@ -63,7 +63,6 @@ def test_without_a_hit_it_buys_nothing(builtin: Store) -> None:
 
 
 def test_the_score_on_the_official_goals(official: Store, shared_dir: Path) -> None:
-    pytest.importorskip("textblob")
     env = WebShopEnv(official, tagger="textblob")
     tasks = WebShopBenchmark(str(shared_dir / "data" / "webshop"), tagger="rule").tasks("test")
     scores = [first_hit(env, task) for task in tasks]
