@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import statistics
 import subprocess
 import sys
@@ -37,6 +36,7 @@ def read(run: Path) -> dict[str, Any]:
     seconds = sum(float(record["total_s"]) for record in lines(run / "timings.jsonl"))
     return {
         "run": run.name,
+        "machine": json.loads((run / "environment.json").read_text(encoding="utf-8")).get("machine"),
         "tasks": evals[0]["tasks"],
         "before": evals[0]["success"],
         "after": evals[-1]["success"],
@@ -54,14 +54,12 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--runs", type=Path, nargs="*", help="finished runs to read instead")
     parser.add_argument("--folder", type=Path, default=ROOT / "runs" / "demo-seeds")
-    parser.add_argument("--machine", default=f"{platform.machine()}, {platform.processor() or 'CPU'}")
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results" / "alfworld_demo.json")
     options = parser.parse_args()
     runs = [read(run) for run in options.runs or [demo(seed, options.folder) for seed in options.seeds]]
     gains = [run["after"] - run["before"] for run in runs]
     report = {
         "command": "python benchmarks/alfworld_demo.py",
-        "machine": options.machine,
         "split": "builtin:small valid, greedy, every task once",
         "gain": {"mean": statistics.mean(gains), "std": statistics.stdev(gains) if len(gains) > 1 else 0.0},
         "runs": runs,

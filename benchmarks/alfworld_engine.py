@@ -10,7 +10,6 @@ wall time, so that other work on the machine does not blur the comparison; the e
 import argparse
 import json
 import os
-import platform
 import random
 import statistics
 import sys
@@ -20,6 +19,7 @@ from typing import Any
 
 from himac.envs.alfworld import AlfworldEnv, load_games
 from himac.envs.alfworld.problem import parse_problem
+from himac.machine import machine
 
 BUILT_IN = Path(__file__).parents[1] / "src" / "himac" / "envs" / "alfworld" / "builtin"
 BARS_MS = {"load": 10.0, "reset": 1.0, "step": 0.3}
@@ -58,8 +58,7 @@ def measure(path: Path | None, split: str | None, count: int, seed: int) -> dict
         "median_ms": {name: round(1e3 * statistics.median(values), 4) for name, values in times.items()},
         "p95_ms": {name: round(1e3 * statistics.quantiles(values, n=20)[-1], 4) for name, values in times.items()},
         "bars_ms": BARS_MS,
-        "python": platform.python_version(),
-        "machine": platform.machine(),
+        "machine": machine(),
     }
 
 

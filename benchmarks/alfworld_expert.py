@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from himac.envs.alfworld.benchmark import SIZES, AlfworldBenchmark
+from himac.machine import machine
 from himac.types import Demonstration
 
 
@@ -63,7 +64,7 @@ def main() -> None:
             if split != "train":
                 results[f"official/{split}"] = measure(benchmark, split)
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    arguments.out.write_text(json.dumps({"machine": machine(), **results}, indent=1) + "\n", encoding="utf-8")
     for name, result in results.items():
         print(f"{name}: {result['all']} {result['ms_per_game']} ms a game")
 

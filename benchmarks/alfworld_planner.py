@@ -18,6 +18,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from himac.machine import machine
+
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES: dict[str, list[str]] = {
     "trained planner": [],
@@ -50,6 +52,7 @@ def main() -> None:
         print(f"{source:32s} {100 * statistics.mean(values):.1f} +- {100 * spread:.1f}")
     report = {
         "command": "python benchmarks/alfworld_planner.py RUN ...",
+        "machine": machine(),
         "runs": len(options.runs),
         "blueprints": table,
     }

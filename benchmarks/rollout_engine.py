@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import statistics
 import tempfile
 import time
@@ -25,6 +24,7 @@ import transformers
 
 from himac.engines.base import GenerateRequest, SamplingParams
 from himac.engines.local import LocalEngine, init_model, load_model, logits_at, packed_forward
+from himac.machine import machine
 
 RESULT = Path(__file__).parent / "results" / "rollout_engine.json"
 VOCABULARY = 300  # prompts use byte and number tokens only
@@ -182,11 +182,8 @@ def main() -> None:
         "parameters": parameters,
         "options": {name: value for name, value in vars(options).items() if name != "output"},
         "seconds": {name: [round(value, 3) for value in values] for name, values in seconds.items()},
-        "versions": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "transformers": transformers.__version__,
-        },
+        "machine": machine(),
+        "transformers": transformers.__version__,
     }
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text(json.dumps(result, indent=2) + "\n")

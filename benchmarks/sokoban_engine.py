@@ -8,7 +8,6 @@ comparison; the engine neither waits nor starts threads.
 
 import argparse
 import json
-import platform
 import random
 import statistics
 import sys
@@ -18,6 +17,7 @@ from typing import Any
 
 from himac.envs.sokoban import Scale, SokobanEnv, generate_level, load_levels, solve
 from himac.envs.sokoban.levels import BUILTIN_DIR, BUILTIN_SETS
+from himac.machine import machine
 
 BARS_MS = {"step grid": 0.05, "step coordinates": 0.05, "step image": 0.5}
 MODES: dict[str, dict[str, Any]] = {
@@ -73,7 +73,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "sokoban_engine.json")
     arguments = parser.parse_args()
     sets = {name: measure(name, arguments.count, arguments.seed) for name in BUILTIN_SETS}
-    result = {"sets": sets, "bars_ms": BARS_MS, "python": platform.python_version(), "machine": platform.machine()}
+    result = {"sets": sets, "bars_ms": BARS_MS, "machine": machine()}
     text = json.dumps(result, indent=2)
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(text + "\n", encoding="utf-8")

@@ -13,7 +13,6 @@ the times from the results file instead of measuring them.
 import argparse
 import json
 import os
-import platform
 import random
 import statistics
 import sys
@@ -26,6 +25,7 @@ from himac.envs.webshop.env import WebShopEnv
 from himac.envs.webshop.pages import PAGE_SIZE
 from himac.envs.webshop.session import HITS
 from himac.envs.webshop.shopper import demonstrate, first_hit
+from himac.machine import machine
 
 BARS_MS = {"search": 0.3, "reset": 1.0, "step": 1.0}
 SPEEDS = ("steps", "median_ms", "p95_ms")
@@ -118,7 +118,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "webshop_engine.json")
     arguments = parser.parse_args()
     known: dict[str, Any] = json.loads(arguments.out.read_text(encoding="utf-8")) if arguments.keep_speeds else {}
-    result: dict[str, Any] = {"bars_ms": BARS_MS, "python": platform.python_version(), "machine": platform.machine()}
+    result: dict[str, Any] = {"bars_ms": BARS_MS, "machine": machine()}
     result |= known
     sources = {"builtin": BUILTIN, **({"official": arguments.official} if arguments.official else {})}
     for name, data in sources.items():

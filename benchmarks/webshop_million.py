@@ -12,7 +12,6 @@ import argparse
 import json
 import multiprocessing
 import os
-import platform
 import random
 import sys
 import tempfile
@@ -28,6 +27,7 @@ from himac.envs.webshop import index
 from himac.envs.webshop.benchmark import WebShopBenchmark
 from himac.envs.webshop.env import WebShopEnv
 from himac.envs.webshop.session import HITS
+from himac.machine import machine
 
 BAR_MS = 30.0
 CHECKED = 30
@@ -126,9 +126,8 @@ def main() -> int:
         time.sleep(SETTLE_S)
         result = {
             "command": f"python benchmarks/webshop_million.py --products {arguments.products}",
-            "python": platform.python_version(),
             "numpy": np.__version__,
-            "machine": platform.machine(),
+            "machine": machine(),
             "input_mb": megabytes(data),
             "build": apart(build, str(data)),
             "disk_mb": megabytes(root / "cache"),

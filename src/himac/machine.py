@@ -1,4 +1,4 @@
-"""What figures were measured on: rounding, and with it every trained model, depends on processor, arithmetic and threads."""
+"""What figures were measured on: rounding, and so every trained model, depends on processor, arithmetic and threads."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def machine() -> dict[str, Any]:
     """This machine, for files of results.
 
     Returns:
-        `processor`, `architecture`, `cores` (usable by this process), `features` (instruction sets for arithmetic, where
-        the system tells), `settings` (variables that choose among them), `python`, `platform` and, where torch is
+        `processor`, `architecture`, `cores` (usable by this process), `features` (instruction sets for arithmetic,
+        where the system tells), `settings` (variables that choose among them), `python`, `platform` and, where torch is
         loaded, `torch`: its version, the `capability` that it chose, and its threads.
     """
     fields = _cpuinfo()

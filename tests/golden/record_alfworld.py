@@ -1,7 +1,8 @@
-"""Plays built-in games in TextWorld and writes digests of what it shows: `python -m golden.record_alfworld GAME` in tests/.
+"""Plays built-in games in TextWorld and writes digests of what it shows.
 
-Needs the extra `himac[textworld]` (recorded with alfworld 0.4.2, textworld 1.7.0). GAME is any official `game.tw-pddl`:
-it holds the domain and the grammar that all games share.
+`python -m golden.record_alfworld GAME` in tests/, with PYTHONHASHSEED=0. Needs the extra `himac[textworld]` (recorded
+with alfworld 0.4.2, textworld 1.7.0). GAME is any official `game.tw-pddl`: it holds the domain and the grammar that all
+games share.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""Plays built-in levels in gym-sokoban and writes digests of what it shows: `python -m golden.record_sokoban` in tests/.
+"""Plays built-in levels in gym-sokoban and writes digests of what it shows.
 
-Needs github.com/mpSchrader/gym-sokoban (recorded with 8e06e44, gym 0.26.2, numpy 2.4.6) on the path, beside himac.
+`python -m golden.record_sokoban` in tests/. Needs github.com/mpSchrader/gym-sokoban on the path, beside himac (recorded
+with 8e06e44, gym 0.26.2, numpy 2.4.6).
 """
 
 from __future__ import annotations

@@ -44,12 +44,16 @@ def write_data(checkout: Path) -> None:
         (data / f"items_{name}.json").write_text(json.dumps(content), encoding="utf-8")
     for name in ("resources", "resources_100", "resources_1k", "resources_100k"):
         (engine / name).mkdir(exist_ok=True)
-    inner = "import sys; sys.path[:0] = {!r}; from golden import record_webshop as r; r.stub(); import runpy; runpy.run_path({!r})"
-    script = inner.format([str(checkout), *sys.path], "convert_product_file_format.py")
-    subprocess.run([sys.executable, "-c", script], cwd=engine, check=True)
-    options = "-collection JsonCollection -generator DefaultLuceneDocumentGenerator -threads 1 -input resources -index indexes"
+    script = "import runpy; from golden.record_webshop import stub; stub(); runpy.run_path({!r})"
+    env = os.environ | {"PYTHONPATH": os.pathsep.join([str(checkout), *sys.path])}
+    convert = [sys.executable, "-c", script.format("convert_product_file_format.py")]
+    subprocess.run(convert, cwd=engine, env=env, check=True)
+    options = (
+        "-collection JsonCollection -generator DefaultLuceneDocumentGenerator -threads 1 -input resources "
+        "-index indexes -storePositions -storeDocvectors -storeRaw"
+    )
     command = ["java", "-cp", str(_jar()), "io.anserini.index.IndexCollection", *options.split()]
-    subprocess.run([*command, "-storePositions", "-storeDocvectors", "-storeRaw"], cwd=engine, check=True)
+    subprocess.run(command, cwd=engine, check=True)
 
 
 def _jar() -> Path:

@@ -36,6 +36,10 @@ def main() -> None:
     if command == "train":
         assert ("--resume" in options) == (run / "config.yaml").exists(), options
         shutil.copy(config, run / "config.yaml")
+        if named[-1] != "seed-1":  # a run of an older version
+            torch = {"capability": "AVX2", "threads": 1}
+            machine = {"processor": "Abacus", "architecture": "wood", "cores": 2, "torch": torch}
+            (run / "environment.json").write_text(json.dumps({"machine": machine}))
     else:
         assert ("--resume" in options) == (run / "evaluation.json").exists(), options
         (run / "evaluation.json").touch()

@@ -1,6 +1,6 @@
 """Where the variable CI is set, a skipped test is an error unless it is listed here with its reason.
 
-A skip hides that a promise is not checked; nobody reads them in a run that ends well. The functions are hooks of pytest.
+A skip hides that a promise is not checked: nobody reads skips in a run that ends well. These are hooks of pytest.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ def test_instruction_sets(
 
 def test_what_torch_chose_is_told_where_torch_is_loaded() -> None:
     """In processes of their own: the variable is read once, when torch is loaded."""
-    script = "import json; {}from himac.machine import in_words, machine; print(json.dumps([machine(), in_words(machine())]))"
+    script = "import json; {}from himac.machine import in_words, machine as m; print(json.dumps([m(), in_words(m())]))"
     found = {}
     for name, load in (("with", "import torch; torch.set_num_threads(2); "), ("without", "")):
         done = subprocess.run(

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import platform
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from himac import __version__
 from himac.bench.matrix import Matrix, cell_name, load_matrix
 from himac.bench.runner import CELLS, MATRIX, last_records
 from himac.errors import DataError
+from himac.machine import in_words
 from himac.report.cells import CellResult, read_evaluation, read_training
 from himac.report.comparison import comparison_page, differences
 from himac.report.curves import comparison, save_figure
@@ -40,11 +40,14 @@ def publish(output: Path) -> list[Path]:
         seconds[record["cell"]] += record["seconds"]
     cells = _sorted(matrix, [_read(output, record, seconds[record["cell"]]) for record in done])
     page = comparison_page(cells, output.resolve().name, matrix.reference, matrix.ablations, matrix.targets)
+    machines = _machines(output, done)
+    if machines:
+        page += f"\nTrained on {'; '.join(map(in_words, machines))}.\n"
     if failed:
         rows = [(name, str(record["error"])) for name, record in sorted(failed.items())]
         page += f"\n## Failed cells\n\n{markdown_table(('cell', 'error'), rows)}\n"
     with WriteGuard(f"tables in {output}"):
-        write_text(output / "results.json", json.dumps(_json(matrix, cells, failed), indent=2))
+        write_text(output / "results.json", json.dumps(_json(matrix, cells, failed, machines), indent=2))
         write_text(output / "tables.md", page.rstrip("\n"))
         pictures = []
         for task in dict.fromkeys(cell.task for cell in cells):
@@ -62,6 +65,17 @@ def _read(output: Path, record: Mapping[str, Any], seconds: float) -> CellResult
     return read_training(folder, task, method, seed, record["budget"])
 
 
+def _machines(output: Path, records: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """What the trainings ran on, each machine once; runs of older versions do not tell."""
+    found = list[dict[str, Any]]()
+    for record in records:
+        path = output / "runs" / cell_name(record["task"], record["method"], record["seed"]) / "environment.json"
+        told = json.loads(path.read_text(encoding="utf-8")).get("machine") if path.is_file() else None
+        if told is not None and told not in found:
+            found.append(told)
+    return found
+
+
 def _sorted(matrix: Matrix, cells: list[CellResult]) -> list[CellResult]:
     """In the order of the matrix; what it no longer names comes last."""
 
@@ -71,11 +85,13 @@ def _sorted(matrix: Matrix, cells: list[CellResult]) -> list[CellResult]:
     return sorted(cells, key=lambda c: (place(matrix.tasks, c.task), place(matrix.methods, c.method), c.seed))
 
 
-def _json(matrix: Matrix, cells: list[CellResult], failed: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def _json(
+    matrix: Matrix, cells: list[CellResult], failed: Mapping[str, Mapping[str, Any]], machines: list[dict[str, Any]]
+) -> dict[str, Any]:
     return {
         "himac": __version__,
-        "python": platform.python_version(),
-        "machine": f"{platform.machine()}, {matrix.threads} thread(s) a process",
+        "machines": machines,
+        "threads": matrix.threads,
         "matrix": matrix.model_dump(mode="json", exclude_defaults=True),
         "cells": [cell.to_json() for cell in cells],
         "differences": [asdict(one) for one in differences(cells, matrix.reference)] if matrix.reference else [],

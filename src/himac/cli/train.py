@@ -61,7 +61,7 @@ def _prepare(config: Config, run_dir: Path, resume: bool) -> None:
     with WriteGuard(f"run directory {run_dir}"):
         run_dir.mkdir(parents=True, exist_ok=True)
         write_text(saved, dump_config(config))
-        write_text(run_dir / "environment.json", json.dumps(_environment(), indent=2))
+        write_text(run_dir / "environment.json", json.dumps(_environment(config), indent=2))
 
 
 def _unstarted(run_dir: Path) -> bool:
@@ -157,12 +157,15 @@ class _TensorBoard:
             self._writer.close()
 
 
-def _environment() -> dict[str, Any]:
+def _environment(config: Config) -> dict[str, Any]:
     import torch  # noqa: F401 - training loads it anyway; what it chose on this processor stands in `machine`
 
+    found = machine()
+    if config.threads is not None:  # set when the model is loaded
+        found["torch"]["threads"] = config.threads
     packages = ("himac", "torch", "transformers", "tokenizers", "gymnasium", "numpy")
     return {
         "command": sys.argv,
-        "machine": machine(),
+        "machine": found,
         "packages": {name: metadata.version(name) for name in packages},
     }

@@ -88,7 +88,8 @@ def setting(asked: Asked) -> tuple[Config, Benchmark, Task]:
 HOUSE = "room: bed 1, desk 1, drawer 1, dresser 1, laundryhamper 1, shelf 3"
 BOARD = "target 11, wall 31 32 41 42, player 23, box 33, move up left right, push down"
 WISH = (
-    "Find me space saving, engineered wood, high density bar stools with color: light grey, and size: 18 inch, and price "
+    "Find me space saving, engineered wood, high density bar stools with color: light grey, and size: 18 inch, and "
+    "price "
     "lower than 290.00 dollars"
 )
 SHORT = [
@@ -99,7 +100,8 @@ SHORT = [
         "take alarmclock (look in desk, dresser)",
         f"<|user|>{HOUSE}\nGoal: take alarmclock (look in desk, dresser)<|assistant|>",
         "go to desk 1",
-        "<|user|>desk 1: alarmclock 2, basketball 1, creditcard 1, desklamp 1, laptop 1\nGoal: take alarmclock<|assistant|>",
+        "<|user|>desk 1: alarmclock 2, basketball 1, creditcard 1, desklamp 1, laptop 1\nGoal: take "
+        "alarmclock<|assistant|>",
     ),
     Asked(
         "sokoban/tiny-text.yaml",
@@ -139,48 +141,61 @@ FULL = [
         "alfworld/qwen2.5-1.5b.yaml",
         "train-small-00661",
         "<|user|>You plan for an agent in a simulated household. You are given the task and a first look at the room. "
-        "Objects may lie in or on any receptacle, and closed ones must be opened to look inside. Write the sub-goals that "
+        "Objects may lie in or on any receptacle, and closed ones must be opened to look inside. Write the sub-goals "
+        "that "
         "solve the task in order, numbered, one a line, each a short phrase such as "
-        '"take apple (look in fridge, countertop, garbagecan)", "clean apple with sinkbasin", "heat apple with microwave", '
-        '"cool apple with fridge", "put apple in diningtable" or "use desklamp (look in desk, sidetable)". Name the kinds '
+        '"take apple (look in fridge, countertop, garbagecan)", "clean apple with sinkbasin", "heat apple with '
+        'microwave", '
+        '"cool apple with fridge", "put apple in diningtable" or "use desklamp (look in desk, sidetable)". Name the '
+        "kinds "
         "of places to search, the most likely ones first. Write nothing else.\n"
         "-= Welcome to TextWorld, ALFRED! =-\n\n"
-        "You are in the middle of a room. Looking quickly around you, you see a bed 1, a desk 1, a drawer 1, a dresser 1, "
+        "You are in the middle of a room. Looking quickly around you, you see a bed 1, a desk 1, a drawer 1, a "
+        "dresser 1, "
         "a laundryhamper 1, a shelf 3, a shelf 2, and a shelf 1.\n\n"
         "Your task is to: examine the alarmclock with the desklamp.\n"
         "Task: examine the alarmclock with the desklamp<|assistant|>",
         "take alarmclock (look in desk, dresser)",
-        "<|user|>You are an agent in a simulated household and carry out one sub-goal of a larger plan. You are given the "
-        "sub-goal and the current observation; answer each observation with exactly one command. Reply <sub_done> as soon as "
+        "<|user|>You are an agent in a simulated household and carry out one sub-goal of a larger plan. You are "
+        "given the "
+        "sub-goal and the current observation; answer each observation with exactly one command. Reply <sub_done> as "
+        "soon as "
         f"the sub-goal is achieved.\n{HOUSE_COMMANDS}"
-        'Objects and receptacles are named with their number, as in "take apple 1 from fridge 1". A command that cannot be '
+        'Objects and receptacles are named with their number, as in "take apple 1 from fridge 1". A command that '
+        "cannot be "
         'carried out is answered by "Nothing happens."; look around or try another one then.\n'
         f"{HOUSE}\nGoal: take alarmclock (look in desk, dresser)<|assistant|>",
         "go to desk 1",
-        "<|user|>You arrive at desk 1. On the desk 1, you see a alarmclock 2, a basketball 1, a creditcard 1, a desklamp 1, "
+        "<|user|>You arrive at desk 1. On the desk 1, you see a alarmclock 2, a basketball 1, a creditcard 1, a "
+        "desklamp 1, "
         "and a laptop 1.<|assistant|>",
     ),
     Asked(
         "webshop/qwen2.5-1.5b.yaml",
         "synthetic-00001505",
-        "<|user|>You plan for an agent in an online shop that must buy what an instruction asks for: the kind of product, "
+        "<|user|>You plan for an agent in an online shop that must buy what an instruction asks for: the kind of "
+        "product, "
         "its attributes, its options and a price limit. Write the sub-goals in order, numbered, one a line, such as "
-        '"search men\'s polos slim fit navy x-large", "open men\'s polos with slim fit, navy, x-large, at most 40 dollars", '
+        '"search men\'s polos slim fit navy x-large", "open men\'s polos with slim fit, navy, x-large, at most 40 '
+        'dollars", '
         '"select color navy, size x-large" and "buy it". Write nothing else.\n'
         f"WebShop [SEP] Instruction: [SEP] {WISH} [SEP] Search\nTask: {WISH}<|assistant|>",
         "search bar stools",
-        "<|user|>You are an agent in an online shop and carry out one sub-goal of a larger plan. You are given the sub-goal "
+        "<|user|>You are an agent in an online shop and carry out one sub-goal of a larger plan. You are given the "
+        "sub-goal "
         "and the current page; answer each page with exactly one action. Reply <sub_done> as soon as the sub-goal is "
         "achieved.\nActions:\n"
         "  search[words]: search the shop; possible at any time\n"
         "  click[text]: click a button, a product number or an option value that is on the page, for example "
         "click[b09gl561xh], click[x-large], click[features], click[< prev], click[next >], click[back to search] or "
         "click[buy now]\n"
-        "Results show products with number, title and price. A product's page shows its options; click every value that is "
+        "Results show products with number, title and price. A product's page shows its options; click every value "
+        "that is "
         "wanted before click[buy now]. Buying ends the task, and at most 15 actions are allowed.\n"
         f"WebShop [SEP] Instruction: [SEP] {WISH} [SEP] Search\nGoal: search bar stools<|assistant|>",
         "search[zzz]",
-        f"<|user|>Instruction: [SEP] {WISH} [SEP] Back to Search [SEP] Page 1 (Total results: 0) [SEP] Next ><|assistant|>",
+        f"<|user|>Instruction: [SEP] {WISH} [SEP] Back to Search [SEP] Page 1 (Total results: 0) [SEP] Next "
+        "><|assistant|>",
     ),
 ]
 GRID = "######\n#.___#\n#__@_#\n###$_#\n###__#\n######"
@@ -219,13 +234,15 @@ def test_prompts_with_the_rules_of_sokoban(tokenizer: Any, spelled: Spelled) -> 
     observation, info = benchmark.make_env().reset(options={"level": "short-train-0005"})
     planner = (
         f"<|user|>You plan for an agent that plays Sokoban: every box must be pushed onto a target.\n{SOKOBAN_RULES}"
-        'Write the pushes that solve the level in order, numbered, one a line, such as "push box r3c2 left to r3c1": the box, '
+        'Write the pushes that solve the level in order, numbered, one a line, such as "push box r3c2 left to r3c1": '
+        "the box, "
         "the direction, and where it must end. The agent finds its own way to the box. Write nothing else.\n"
         f"{GRID}\nTask: push the box onto the target<|assistant|>"
     )
     executor = (
         f"<|user|>You are an agent that plays Sokoban and carry out one sub-goal of a larger plan.\n{SOKOBAN_RULES}"
-        "Walk to the side of the box you must push from, then push. Answer each observation with exactly one move. Reply "
+        "Walk to the side of the box you must push from, then push. Answer each observation with exactly one move. "
+        "Reply "
         f"<sub_done> as soon as the sub-goal is achieved.\n{GRID}\nGoal: push box r3c3 up to r1c3<|assistant|>"
     )
     told(spelled, agent.planner_prompt(info["instruction"], observation), planner, tokenizer)
@@ -313,7 +330,8 @@ DEMO = Demonstration(
 
 
 def test_rows_beside_their_masks(tokenizer: Any) -> None:
-    """A planner row learns the blueprint, an executor row the replies of one sub-goal; a shown mistake is not learned."""
+    """A planner row learns the blueprint, an executor row the replies of one sub-goal; a shown mistake is not "
+    "learned."""
     agent = hierarchical(tokenizer, executor={"repeat_subgoal": True})
     plan, take, put = agent.demo_rows(DEMO)
     assert drawn(plan, tokenizer) == [
@@ -321,9 +339,9 @@ def test_rows_beside_their_masks(tokenizer: Any) -> None:
         ("^", "1. take mug (look in shelf)\n2. put mug in desk<|im_end|>"),
     ]
     assert drawn(take, tokenizer) == [
-        (".", "<|user|>room: desk 1, shelf 1\nGoal: take mug (look in shelf)<|assistant|>"
-              "go to sofa 1<|im_end|>"
-              "<|user|>Nothing happens.\nGoal: take mug<|assistant|>"),
+        (".", ("<|user|>room: desk 1, shelf 1\nGoal: take mug (look in shelf)<|assistant|>"
+               "go to sofa 1<|im_end|>"
+               "<|user|>Nothing happens.\nGoal: take mug<|assistant|>")),
         ("^", "go to shelf 1<|im_end|>"),
         (".", "<|user|>shelf 1: mug 1\nGoal: take mug<|assistant|>"),
         ("^", "take mug 1 from shelf 1<sub_done><|im_end|>"),
@@ -338,9 +356,9 @@ def test_a_flat_row_beside_its_mask(tokenizer: Any) -> None:
     """One context for the whole episode; a thought names the sub-goal where it begins."""
     (row,) = FlatAgent(tokenizer, SHORT_TEXTS, AgentConfig()).demo_rows(DEMO)
     assert drawn(row, tokenizer) == [
-        (".", "<|user|>Act.\nroom: desk 1, shelf 1\nTask: put a mug in desk<|assistant|>"
-              "<think>take mug (look in shelf)</think>go to sofa 1<|im_end|>"
-              "<|user|>Nothing happens.<|assistant|>"),
+        (".", ("<|user|>Act.\nroom: desk 1, shelf 1\nTask: put a mug in desk<|assistant|>"
+               "<think>take mug (look in shelf)</think>go to sofa 1<|im_end|>"
+               "<|user|>Nothing happens.<|assistant|>")),
         ("^", "go to shelf 1<|im_end|>"),
         (".", "<|user|>shelf 1: mug 1<|assistant|>"),
         ("^", "take mug 1 from shelf 1<|im_end|>"),

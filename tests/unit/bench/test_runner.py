@@ -358,7 +358,9 @@ def test_results_and_tables(fake: Fake) -> None:
     assert cell["seconds"] == seconds
     assert (cell["plan_validity"], cell["tasks"], cell["split_hash"]) == (0.75, 2, "h")
     assert results["failed"] == {}
+    assert [one["processor"] for one in results["machines"]] == ["Abacus"]
     page = paths[0].read_text()
+    assert "\nTrained on Abacus (wood), 2 core(s), AVX2 with 1 thread(s).\n" in page
     # Success 0.5 and 1: mean 75, sample standard deviation 50 / sqrt(2) = 35.4; after 100 of 110 steps 10/11 of that.
     assert "| himac | 68.2 ± 32.1 | 100.0 ± 0.0 | 50.0 ± 70.7 | 75.0 ± 35.4 | 2 |" in page
     assert "| small | asis | – | 75.0 ± 35.4 | – | – |" in page
