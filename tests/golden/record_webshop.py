@@ -27,7 +27,7 @@ from himac.envs.webshop.generator import records as catalogue
 from himac.envs.webshop.nouns import make_tagger
 from support.golden import Record, Trail, ship
 
-EPISODES, SEARCHES, PURCHASES = 60, 150, 200
+EPISODES, SEARCHES, PURCHASES = 60, 150, 300
 _SEED = 42
 _PARTS = ("description", "features", "reviews", "attributes")
 _WRONG = ("click[zzz]", "buy now", "search[]", "click[search]", "Search[tables]", "click[< prev", "search[<a> soft]")
@@ -190,8 +190,13 @@ def records(env: Any) -> list[Record]:
     for _ in range(PURCHASES):
         number = rng.randrange(len(server.goals))
         goal = server.goals[number]
-        like = [one for one in server.all_products if one["query"] == goal["query"]]
-        product = rng.choice(like if rng.random() < 0.6 else server.all_products)
+        brand = goal["name"].split()[:2]
+        near = {
+            "kind": [one for one in server.all_products if one["query"] == goal["query"]],
+            "brand": [one for one in server.all_products if one["name"].split()[:2] == brand],
+            "any": server.all_products,
+        }
+        product = rng.choice(near[rng.choice(sorted(near))])
         chosen = {name: rng.choice(values) for name, values in product["options"].items() if rng.random() < 0.8}
         bought.append((number, product["asin"], chosen))
         trail.add(*reward(product, goal, server.product_prices[product["asin"]], chosen, verbose=True))
