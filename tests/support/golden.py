@@ -64,14 +64,13 @@ class Trail:
     def record(self) -> Record:
         return {"marks": "".join(self._marks), "digest": self._hash.hexdigest()}
 
-    def assert_equal(self, recorded: Record, actions: Sequence[Any]) -> None:
-        """Equal to a recorded game, else the first action after which something else was shown."""
-        wanted = recorded["marks"]
-        for number, mark in enumerate(self._marks):
-            if mark != wanted[number * _MARK : (number + 1) * _MARK]:
-                after = f"action {number - 1}, {actions[number - 1]!r}" if number else "reset"
-                raise AssertionError(f"{recorded['id']}: not what the original showed after {after}")
-        assert (recorded["id"], self.record()) == (recorded["id"], {key: recorded[key] for key in ("marks", "digest")})
+    def assert_equal(self, recorded: Record, steps: Sequence[Any]) -> None:
+        """Equal to what was recorded; otherwise it names the first of the steps (one an observation) that differs."""
+        assert len(steps) == len(self._marks) == len(recorded["marks"]) // _MARK, f"{recorded['id']}: other steps"
+        for number, (step, mark) in enumerate(zip(steps, self._marks, strict=True)):
+            wanted = recorded["marks"][number * _MARK : (number + 1) * _MARK]
+            assert mark == wanted, f"{recorded['id']}: differs from the original at step {number}, {step!r}"
+        assert self.record()["digest"] == recorded["digest"], f"{recorded['id']}: differs from the original"
 
 
 def _read(path: Path) -> list[Record]:

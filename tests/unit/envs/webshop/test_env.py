@@ -80,7 +80,7 @@ def test_episodes_in_the_generated_catalogue_are_the_original_s(builtin: Store) 
             options = list(session.options.items())
             trail.add(*shown(observation, rich.step(action)[0], info), reward, terminated, session.product, options)
             scores += [reward] * terminated
-        trail.assert_equal(record, record["actions"])
+        trail.assert_equal(record, ["reset", *record["actions"]])
     assert (len(episodes), raised > 3) == (60, True)
     assert sum(score == 1 for score in scores) > 15
     assert sum(score < 1 for score in scores) > 3
