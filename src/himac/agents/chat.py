@@ -2,6 +2,9 @@
 
 The template is rendered a single time with markers in place of the messages and cut at the markers. From then on a
 context only grows: nothing that was sampled is ever rendered or tokenised again.
+
+Only the template, the project's own rules and the policy's replies hold control tokens. What comes from outside is
+text, whatever it spells: see `PlainText`.
 """
 
 from __future__ import annotations
@@ -10,11 +13,15 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
+from himac.agents.parsing import MARKS
+from himac.agents.plain_text import PlainText
 from himac.errors import ConfigError
 from himac.scene import Content, Placed, Prompt, Scene
 
 _USER, _REPLY, _NEXT = "himac0user0marker", "himac0reply0marker", "himac0next0marker"
 _KEPT_MESSAGES = 4096  # observations repeat; each is tokenised once
+_KEPT_FRAMES = 64
+_KEPT_CHARACTERS = 8192  # longer ones are rare, and so many of them would fill the memory
 
 
 class ChatFormat:
@@ -27,7 +34,9 @@ class ChatFormat:
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
+        self._plain = PlainText(tokenizer)
         self._messages = lru_cache(_KEPT_MESSAGES)(self._message_ids)
+        self._frames = lru_cache(_KEPT_FRAMES)(self._frame)
         eos = tokenizer.eos_token or "\n\n"
         if getattr(tokenizer, "chat_template", None):
             messages = [
@@ -42,7 +51,7 @@ class ChatFormat:
             first = messages[:1]
             opening = tokenizer.apply_chat_template(first, tokenize=False, add_generation_prompt=True)
             self._generation = opening.split(_USER)[1]
-            self._end, self._between = _split_end(between, tokenizer)
+            self._end, self._between = _split_end(between, tokenizer, self._plain.controls)
         else:
             self._before, self._generation, self._next_generation = "", "\n\n> ", "\n\n> "
             self._end, self._between = eos, "\n\n"
@@ -53,21 +62,26 @@ class ChatFormat:
         self.stop_token_ids: tuple[int, ...] = tuple(sorted(known))
         self.stop: tuple[str, ...] = () if len(self.end_ids) == 1 else (self._end,)
 
-    def open(self, content: Content) -> list[int]:
-        """Prompt of a new segment: one user message, ready for the reply; a `Prompt` when it holds pictures."""
-        return self._message(self._before, content, self._generation)
+    def open(self, content: Content, rules: str = "") -> list[int]:
+        """Prompt of a new segment: one user message, ready for the reply; a `Prompt` when it holds pictures.
+
+        Args:
+            rules: A line before the content that comes from the project and not from outside: where it speaks of
+                `<sub_done>`, it means the token.
+        """
+        return self._message(self._before, rules and f"{rules}\n", content, self._generation)
 
     def follow(self, content: Content) -> list[int]:
         """What comes between the end of a reply and the next one: a user message, ready for the reply."""
-        return self._message(self._between, content, self._next_generation)
+        return self._message(self._between, "", content, self._next_generation)
 
     def stop_also_at(self, token_ids: Iterable[int]) -> None:
         """Further tokens that end a reply, such as those a model's generation configuration names."""
         self.stop_token_ids = tuple(sorted({*self.stop_token_ids, *token_ids}))
 
     def encode_reply(self, text: str) -> list[int]:
-        """A reply with its end token, as a demonstration spells it."""
-        return [*self._encode(text), *self.end_ids]
+        """A reply with its end token, as a demonstration spells it; `MARKS` in it are tokens where the tokenizer has such."""
+        return [*self._plain.encode(text, MARKS), *self.end_ids]
 
     def decode_reply(self, token_ids: tuple[int, ...] | list[int]) -> str:
         """Text of a sampled reply without its end token; special tokens inside stay visible."""
@@ -77,12 +91,13 @@ class ChatFormat:
         text: str = self._tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
         return text.removesuffix(self._end)
 
-    def _message(self, before: str, content: Content, after: str) -> list[int]:
+    def _message(self, before: str, rules: str, content: Content, after: str) -> list[int]:
         if isinstance(content, Scene):
-            return self._scene(before, content, after)
-        return list(self._messages(before, content, after))
+            return self._scene(before, rules, content, after)
+        spell = self._messages if len(content) <= _KEPT_CHARACTERS else self._message_ids
+        return list(spell(before, rules, content, after))
 
-    def _scene(self, before: str, scene: Scene, after: str) -> Prompt:
+    def _scene(self, before: str, rules: str, scene: Scene, after: str) -> Prompt:
         """A message with pictures; the tokenizer of a vision-language model spells those."""
         spell = getattr(self._tokenizer, "picture_ids", None)
         if spell is None:
@@ -95,29 +110,38 @@ class ChatFormat:
             if isinstance(part, str):
                 text += part
                 continue
-            ids += self._messages(before, text, "")
-            before = text = ""
+            ids += self._message(before, rules, text, "")
+            before = rules = text = ""
             spelled: Prompt = spell(part)
             placed += [one.moved(len(ids)) for one in spelled.pictures]
             ids += spelled
-        return Prompt([*ids, *self._messages(before, text, after)], placed)
+        return Prompt([*ids, *self._message(before, rules, text, after)], placed)
 
-    def _message_ids(self, before: str, text: str, after: str) -> list[int]:
-        """Template pieces around a message. A control token spelled out inside the message stays plain text."""
-        if not any(token in text for token in getattr(self._tokenizer, "all_special_tokens", ())):
-            return self._encode(before + text + after)
-        plain: list[int] = self._tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
-        return [*self._encode(before), *plain, *self._encode(after)]
+    def _message_ids(self, before: str, rules: str, text: str, after: str) -> list[int]:
+        """A message between the pieces of the template around it.
+
+        All at once, as the template's own rendering would be tokenised, unless the message would bring control tokens
+        of its own.
+        """
+        ids = self._encode(before + rules + text + after)
+        opening, closing, controls = self._frames(before, rules, after)
+        if self._plain.controls_in(ids) == controls:
+            return ids
+        return [*opening, *self._plain.encode(text), *closing]
+
+    def _frame(self, before: str, rules: str, after: str) -> tuple[list[int], list[int], list[int]]:
+        """Ids before and after a message, and the control tokens among them."""
+        opening, closing = [*self._encode(before), *self._plain.encode(rules, MARKS)], self._encode(after)
+        return opening, closing, self._plain.controls_in([*opening, *closing])
 
     def _encode(self, text: str) -> list[int]:
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False)
         return ids
 
 
-def _split_end(between: str, tokenizer: Any) -> tuple[str, str]:
+def _split_end(between: str, tokenizer: Any, controls: Iterable[str]) -> tuple[str, str]:
     """Split `<end>...next user prefix` into the end-of-reply token and what follows it."""
-    specials = sorted(getattr(tokenizer, "all_special_tokens", []), key=len, reverse=True)
-    for token in specials:
+    for token in sorted(controls, key=len, reverse=True):
         if between.startswith(token):
             return token, between[len(token) :]
     ids = tokenizer.encode(between, add_special_tokens=False)

@@ -20,7 +20,7 @@ class FlatAgent(AgentBase):
 
     def prompt(self, instruction: str, observation: Content) -> list[int]:
         """Token ids that open the episode."""
-        return self.chat.open(join("\n", (self.texts.flat, observation, f"Task: {instruction}")))
+        return self.chat.open(join("\n", (observation, f"Task: {instruction}")), self.texts.flat)
 
     def turn(self, observation: Content, instruction: str) -> list[int]:
         """Token ids of the next observation."""

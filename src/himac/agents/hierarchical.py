@@ -22,12 +22,8 @@ class HierarchicalAgent(AgentBase):
 
     def planner_prompt(self, instruction: str, observation: Content) -> list[int]:
         """Token ids that ask for a blueprint."""
-        parts = [
-            self.texts.planner,
-            observation if self.config.planner.sees_observation else "",
-            f"Task: {instruction}",
-        ]
-        return self.chat.open(join("\n", parts))
+        parts = [observation if self.config.planner.sees_observation else "", f"Task: {instruction}"]
+        return self.chat.open(join("\n", parts), self.texts.planner)
 
     def parse_blueprint(self, token_ids: tuple[int, ...], finished: bool) -> Blueprint:
         """Total parser of the planner's reply."""
@@ -36,8 +32,7 @@ class HierarchicalAgent(AgentBase):
     def executor_prompt(self, subgoal: str, start: Content, instruction: str) -> list[int]:
         """Token ids that open a segment."""
         task = f"Task: {instruction}" if self.config.executor.sees_task else ""
-        parts = [self.texts.executor, task, start, f"Goal: {subgoal}"]
-        return self.chat.open(join("\n", parts))
+        return self.chat.open(join("\n", [task, start, f"Goal: {subgoal}"]), self.texts.executor)
 
     def executor_turn(self, observation: Content, subgoal: str) -> list[int]:
         """Token ids of the next observation inside a segment."""

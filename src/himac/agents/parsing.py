@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from himac.types import Blueprint
 
 SUB_DONE = "<sub_done>"
+MARKS = (SUB_DONE, "<think>", "</think>")
+"""What a reply may hold as a control token, where the tokenizer has one. As plain letters it is read the same."""
 
 _ITEM = re.compile(r"\s*(\d{1,3})\s*[.):]\s*(\S.*?)\s*$", re.DOTALL)
 _ACTION_TAG = re.compile(r"<action>(.*?)(?:</action>|$)", re.DOTALL | re.IGNORECASE)

@@ -128,7 +128,7 @@ class PromptedHierarchicalAgent(HierarchicalAgent):
             plan = format_blueprint(self.example.blueprint)
             shown = "Here is an example.\n\n" + given + f"\n\n{plan}\n\nNow it is your turn."
         start = self._situation(instruction, observation)
-        return self.chat.open(paragraphs((self._rules(self.texts.planner), form, shown, start)))
+        return self.chat.open(paragraphs((shown, start)), self._rules(self.texts.planner, form) + "\n")
 
     def parse_blueprint(self, token_ids: tuple[int, ...], finished: bool) -> Blueprint:
         """Total parser of the planner's reply; lists in `<think>` tags are no blueprint."""
@@ -145,7 +145,7 @@ class PromptedHierarchicalAgent(HierarchicalAgent):
             shown = "Here is an example.\n\n" + first.start + goal + turns + "\n\nNow it is your turn."
         task = f"Task that the goal is a part of: {instruction}" if self.config.executor.sees_task else ""
         here = join("\n", (task, start, f"Goal: {subgoal}"))
-        return self.chat.open(paragraphs((self._rules(self.texts.executor), _EXECUTOR_FORM, shown, here)))
+        return self.chat.open(paragraphs((shown, here)), self._rules(self.texts.executor, _EXECUTOR_FORM) + "\n")
 
     def parse_reply(self, token_ids: tuple[int, ...]) -> Reply:
         """Total parser: the first action, `<sub_done>` after it, or `<sub_done>` in a reply without action."""
@@ -163,8 +163,8 @@ class PromptedHierarchicalAgent(HierarchicalAgent):
             return Reply(action, done)
         return Reply(action or "", False)
 
-    def _rules(self, text: str) -> Content:
-        return paragraphs((self.config.prompting.instructions, text))
+    def _rules(self, *texts: str) -> str:
+        return "\n\n".join(filter(None, (self.config.prompting.instructions, *texts)))
 
     def _situation(self, instruction: str, observation: Content) -> Content:
         seen = observation if self.config.planner.sees_observation else ""
