@@ -101,6 +101,7 @@ class EnvConfig(_Node):
     invalid_penalty: Annotated[float, Field(le=0)] = -0.1
     workers: NonNegative = 0
     timeout_s: Annotated[float, Field(gt=0)] = 60.0
+    max_observation_chars: Positive = 65536
 
 
 class PlannerConfig(_Node):

@@ -14,8 +14,10 @@ import numpy as np
 from himac.agents.flat import FlatAgent
 from himac.agents.hierarchical import HierarchicalAgent
 from himac.agents.reflexion import ReflexionAgent
+from himac.envs.pool import EnvPool
 from himac.report.pictures import save_pictures
 from himac.rollout.episode import Proposal, execute, flat_episode, propose
+from himac.rollout.failures import some_sound
 from himac.rollout.program import Commands
 from himac.rollout.runtime import Runtime
 from himac.rollout.trials import trials
@@ -48,6 +50,9 @@ def evaluate(
 
     Returns:
         Episodes in the order of the tasks.
+
+    Raises:
+        EnvironmentFailureError, EndpointError: the environment or the engine failed in all of them.
     """
     agent, setting = runtime.agent, runtime.setting
     seeds = [task_seed(seed, task) for task in tasks]
@@ -65,12 +70,12 @@ def evaluate(
             for task, s in zip(tasks, seeds, strict=True)
         ]
         tell = None if on_result is None else (lambda done: on_result(done[-1].episode))
-        return [done[-1].episode for done in runtime.collector.run(runs, tell)]
+        return some_sound([done[-1].episode for done in runtime.collector.run(runs, tell)])
     if isinstance(agent, FlatAgent):
         flat = [
             flat_episode(setting, agent, task, temperature, s, s % 2**31) for task, s in zip(tasks, seeds, strict=True)
         ]
-        return runtime.collector.run(flat, on_result)
+        return some_sound(runtime.collector.run(flat, on_result))
     if blueprints == "planner":
         source = planner or runtime
         hot = temperature if planner_temperature is None else planner_temperature
@@ -81,7 +86,7 @@ def evaluate(
         execute(setting, agent, task, proposal[0], temperature, s, s % 2**31)
         for task, proposal, s in zip(tasks, proposals, seeds, strict=True)
     ]
-    return runtime.collector.run(programs, on_result)
+    return some_sound(runtime.collector.run(programs, on_result))
 
 
 def _plans(source: Runtime, tasks: Sequence[Task], seeds: Sequence[int], temperature: float) -> list[Commands]:
@@ -105,15 +110,14 @@ def task_seed(seed: int, task: Task) -> int:
 def given_blueprint(runtime: Runtime, task: Task, seed: int, source: BlueprintSource) -> Proposal:
     """A blueprint that no planner wrote; see `evaluate`."""
     if source == "random":
-        goals = runtime.benchmark.random_blueprint(task, random.Random(seed))
-    else:
-        env = runtime.benchmark.make_env()
-        try:
-            _, info = env.reset(seed=seed % 2**31, options=dict(task.options))
-        finally:
-            env.close()
-        goals = (str(info["instruction"]),)
-    return Proposal.given(goals)
+        return Proposal.given(runtime.benchmark.random_blueprint(task, random.Random(seed)))
+    env = runtime.config.env
+    with EnvPool(runtime.benchmark.make_env, 0, env.timeout_s, env.max_observation_chars) as pool:
+        pool.submit(pool.acquire(), ("reset", task.options, seed % 2**31))
+        [(_, start)] = pool.poll(block=True)
+    if start.error is not None:
+        return Proposal.failed(start.error)
+    return Proposal.given((start.info.get("instruction", ""),))
 
 
 def summarise(episodes: Sequence[Episode]) -> dict[str, float]:

@@ -19,6 +19,7 @@ from himac.config import Config
 from himac.config_file import difference, parse_config
 from himac.errors import CheckpointError
 from himac.evaluate import BlueprintSource, given_blueprint, record, repeat_seed, summarise, task_seed, write_records
+from himac.rollout.failures import some_sound
 from himac.rollout.runtime import Runtime
 from himac.rollout.trials import Spent, Trial, trials
 from himac.train.atomic import WriteGuard, write_text
@@ -121,6 +122,10 @@ def evaluate_resumable(
 
     Returns:
         The lines of `results.jsonl`, repeat by repeat in the order of the tasks, and the summary.
+
+    Raises:
+        EnvironmentFailureError, EndpointError: the environment or the engine failed in all episodes; the lines are
+            kept.
     """
     journal = Journal(output, runtime.config, plan, resume)
     keys, programs = list[Key](), list[Any]()
@@ -260,7 +265,7 @@ def _trial(line: Record, task: Task) -> Trial:
 def _summary(lines: Sequence[Record], plan: Plan, config: Config) -> dict[str, Any]:
     tasks = {task.id: task for task in plan.tasks}
     spent = sum((Spent(**line["usage"]) for line in lines), Spent())
-    summary: dict[str, Any] = summarise([episode_of(line, tasks[line["task_id"]]) for line in lines])
+    summary: dict[str, Any] = summarise(some_sound([episode_of(line, tasks[line["task_id"]]) for line in lines]))
     most = max((line["trials"] for line in lines), default=1)
     if most > 1:
         summary["success_by_trial"] = [

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 from weakref import WeakValueDictionary
@@ -168,16 +168,33 @@ def observed(value: Any, caption: str = "") -> Content:
         value: Text; a uint8 array [height, width, 3]; a mapping with `text` and `image`; or a sequence of texts and
             arrays.
         caption: See `Scene`.
+
+    Raises:
+        EnvironmentFailureError: it is none of these.
     """
     if isinstance(value, str | Scene):
         return value
+    parts = [value]
     if isinstance(value, Mapping):
-        value = [value[key] for key in ("text", "image") if key in value]
-    parts = [value] if isinstance(value, np.ndarray) else value if isinstance(value, list | tuple) else [str(value)]
-    found = tuple(Picture(part) if isinstance(part, np.ndarray) else str(part) for part in parts)
+        parts = [value[key] for key in ("text", "image") if key in value]
+    elif isinstance(value, list | tuple):
+        parts = list(value)
+    if not parts or not all(isinstance(part, str | np.ndarray) for part in parts):
+        raise EnvironmentFailureError(
+            f"the environment observes {_kind(value)}; return a text, a picture (uint8 [height, width, 3]), a sequence "
+            "of both, or a mapping with text and image."
+        )
+    found = tuple(Picture(part) if isinstance(part, np.ndarray) else part for part in parts)
     if any(isinstance(part, Picture) for part in found):
         return Scene(tuple(part for part in found if part), caption)
     return "\n".join(str(part) for part in found)
+
+
+def _kind(value: Any) -> str:
+    """Type of a value, and of what a container holds."""
+    held = list(value.values() if isinstance(value, Mapping) else value) if isinstance(value, Collection) else []
+    kinds = sorted({type(one).__name__ for one in held[:100]})
+    return type(value).__name__ + (f" of {', '.join(kinds)}" if kinds else "")
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ class Scripted(gymnasium.Env[str, str]):
         self.tag = (options or {}).get("tag", "")
         if self.tag == "raise":
             raise RuntimeError("no such task")
-        return f"start {self.tag}", {"instruction": self.tag, "seed": seed, "pid": os.getpid()}
+        return f"start {self.tag}", {"instruction": self.tag, "overview": f"seed {seed}", "anchor": str(os.getpid())}
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
         self.count += 1

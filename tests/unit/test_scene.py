@@ -92,12 +92,17 @@ def test_scenes_are_joined_in_reading_order() -> None:
 
 def test_observations() -> None:
     assert observed("text") == "text"
-    assert observed(7) == "7"
     assert observed(pixels(1)) == Scene((A,))
     assert observed({"image": pixels(1), "text": "a room", "more": 1}) == Scene(("a room", A))
     assert observed((pixels(2), "below")) == Scene((B, "below"))
     assert observed({"text": "a room"}) == "a room"
     assert observed(Scene((A,))) == Scene((A,), caption="never compared")
+
+
+@pytest.mark.parametrize("value", [7, None, b"text", {}, [], {"text": 1}, ["a", 1], {"more": "a"}, np.int64(3)])
+def test_what_nobody_can_read(value: Any) -> None:
+    with pytest.raises(EnvironmentFailureError, match=f"observes {type(value).__name__}"):
+        observed(value)
 
 
 def test_words_for_people_and_files() -> None:

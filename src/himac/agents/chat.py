@@ -80,7 +80,7 @@ class ChatFormat:
         self.stop_token_ids = tuple(sorted({*self.stop_token_ids, *token_ids}))
 
     def encode_reply(self, text: str) -> list[int]:
-        """A reply with its end token, as a demonstration spells it; `MARKS` in it are tokens where the tokenizer has such."""
+        """A reply with its end token, as a demonstration spells it; `MARKS` stay tokens."""
         return [*self._plain.encode(text, MARKS), *self.end_ids]
 
     def decode_reply(self, token_ids: tuple[int, ...] | list[int]) -> str:

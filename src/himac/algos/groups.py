@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 
 from himac.algos.base import PhaseContext, PhaseOutcome
+from himac.rollout.failures import some_sound
 from himac.rollout.returns import all_equal
 from himac.rollout.rows import returns
 from himac.seeding import derive_seed
@@ -32,13 +33,16 @@ def sample_groups(
 
     Returns:
         The groups in the order of the tasks, and as metrics the `env_errors` left out and the groups `resampled`.
+
+    Raises:
+        EnvironmentFailureError: the environment failed in every episode.
     """
     groups, others = dict[int, Group](), _others(at, tasks)
-    wanted, errors, resampled = dict(enumerate(tasks)), 0, 0
+    wanted, broken, resampled = dict(enumerate(tasks)), list[Episode](), 0
     for number in range(tries + 1):
         for (n, task), episodes in zip(wanted.items(), sample(list(wanted.values())), strict=True):
             sound = tuple(episode for episode in episodes if not episode.broken)
-            errors += len(episodes) - len(sound)
+            broken += [episode for episode in episodes if episode.broken]
             groups[n] = Group(f"{name}{at.iteration}/{n}", task, sound)
         if number == tries:
             break
@@ -47,8 +51,10 @@ def sample_groups(
         if not wanted:
             break
         resampled += len(wanted)
-    metrics = {"env_errors": float(errors), "resampled": float(resampled)}
-    return [group for group in groups.values() if group.episodes], metrics
+    kept = [group for group in groups.values() if group.episodes]
+    if not kept:
+        some_sound(broken)
+    return kept, {"env_errors": float(len(broken)), "resampled": float(resampled)}
 
 
 def _others(at: PhaseContext, tasks: Sequence[Task]) -> Iterator[Task]:

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
-from himac.envs.worker import AnyEnv, Command, Delivery, EnvHandle, EnvHost, EnvResult, Worker
+from himac.envs.answer import MAX_CHARACTERS, EnvResult
+from himac.envs.worker import AnyEnv, Command, Delivery, EnvHandle, EnvHost, Worker
 from himac.errors import ConfigError
 
 __all__ = ["Command", "EnvHandle", "EnvPool", "EnvResult"]
@@ -37,17 +38,25 @@ class _Local:
 class EnvPool:
     """Advances many environments at once; each answers as soon as it can.
 
-    An environment that raises, a worker that dies and one that does not answer in time become results with
-    `error` set. Neither is ever raised, none is waited for in vain.
+    An environment that raises, answers nonsense or does not answer in time and a worker that dies become results with
+    `error` set. None is ever raised, none is waited for in vain.
 
     Args:
         make_env: Builds one environment. With workers it must be picklable.
         workers: 0 runs every request at once in this process, the fastest way for environments that need less
             than about a millisecond; n spreads them over n processes.
-        timeout_s: Seconds one request may take (workers only).
+        timeout_s: Seconds one request may take. In this process only what returns to Python can be interrupted, and
+            only in the main thread; a worker is killed.
+        max_characters: Longer texts of an environment are cut.
     """
 
-    def __init__(self, make_env: Callable[[], AnyEnv], workers: int = 0, timeout_s: float = 60.0) -> None:
+    def __init__(
+        self,
+        make_env: Callable[[], AnyEnv],
+        workers: int = 0,
+        timeout_s: float = 60.0,
+        max_characters: int = MAX_CHARACTERS,
+    ) -> None:
         if workers < 0:
             raise ConfigError(f"the pool's workers must be 0 (this process) or more, not {workers}.")
         if not timeout_s > 0:
@@ -57,7 +66,7 @@ class EnvPool:
         self._pending: set[EnvHandle] = set()
         self._closed = False
         self._results: queue.SimpleQueue[Delivery] = queue.SimpleQueue()
-        self._local = _Local(EnvHost(make_env)) if workers == 0 else None
+        self._local = _Local(EnvHost(make_env, timeout_s, max_characters)) if workers == 0 else None
         self._workers: list[Worker] = []
         if workers:
             try:
@@ -67,7 +76,7 @@ class EnvPool:
                     f"make_env cannot be sent to worker processes ({error}): "
                     "give a function or method defined at the top of a module, or use 0 workers."
                 ) from error
-            self._workers = [Worker(pickled, timeout_s, self._results) for _ in range(workers)]
+            self._workers = [Worker(pickled, timeout_s, max_characters, self._results) for _ in range(workers)]
         self._finalizer = weakref.finalize(self, _close_workers, self._workers)
 
     @property

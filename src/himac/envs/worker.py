@@ -1,13 +1,15 @@
 """Worker processes of the environment pool, and the environments in them.
 
 One thread of the parent talks to each worker and hands it one request at a time. The worker is therefore always
-reading when something is sent (no pipe can fill up from both sides), and a request that is late is known at once:
-the thread kills the worker, answers for it and starts another with the next request.
+reading when something is sent (no pipe can fill up from both sides). A worker interrupts an environment that is late
+itself; when it cannot, the thread kills the worker, answers for it and starts another with the next request.
 """
 
 from __future__ import annotations
 
+import copy
 import multiprocessing
+import os
 import pickle
 import queue
 import signal
@@ -21,11 +23,16 @@ from typing import Any, Literal
 
 import gymnasium
 
+from himac.envs.answer import EnvResult, checked, failed
+from himac.envs.deadline import Deadline
+
 AnyEnv = gymnasium.Env[Any, Any]
 Command = tuple[Literal["reset"], Mapping[str, Any] | None, int | None] | tuple[Literal["step"], Any]
 
 STARTUP_S = 120.0
 """How long a worker may take to start and import its environments."""
+GRACE_S = 3.0
+"""How long a worker may take to interrupt its environment, beyond the time that the environment has."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,73 +43,83 @@ class EnvHandle:
     worker: int
 
 
-@dataclass(frozen=True, slots=True)
-class EnvResult:
-    """What came of one request.
+class EnvHost:
+    """Environments by slot; whatever one of them raises, returns or fails to return becomes a result.
 
-    Attributes:
-        reward: 0 after a reset.
-        error: `None`, or why there is no result (a traceback when the environment raised). The environment has
-            then been given up: the next request must be a reset, which builds a new one.
+    Args:
+        timeout_s: Seconds a request may take; see `Deadline` for what it can interrupt.
+        max_characters: Longer texts are cut.
     """
 
-    observation: Any
-    reward: float
-    terminated: bool
-    truncated: bool
-    info: dict[str, Any]
-    error: str | None = None
-
-
-def _failed(error: str) -> EnvResult:
-    return EnvResult("", 0.0, False, True, {}, error)
-
-
-class EnvHost:
-    """Environments by slot; whatever one of them raises becomes a result."""
-
-    def __init__(self, make_env: Callable[[], AnyEnv]) -> None:
+    def __init__(self, make_env: Callable[[], AnyEnv], timeout_s: float, max_characters: int) -> None:
         self.make_env = make_env
         self.envs: dict[int, AnyEnv] = {}
+        self._deadline = Deadline(timeout_s)
+        self._max_characters = max_characters
 
     def run(self, slot: int, command: Command) -> EnvResult:
         try:
-            env = self.envs.get(slot)
-            if command[0] == "step":
-                if env is None:
-                    return _failed("step before reset: the environment is new, or was given up after an error.")
-                observation, reward, terminated, truncated, info = env.step(command[1])
-                return EnvResult(observation, float(reward), bool(terminated), bool(truncated), info)
-            if env is None:
-                env = self.envs[slot] = self.make_env()
-            options = None if command[1] is None else dict(command[1])
-            observation, info = env.reset(seed=command[2], options=options)
-            return EnvResult(observation, 0.0, False, False, info)
-        except (Exception, SystemExit):
-            error = traceback.format_exc()
+            self._deadline.start()
+            result = self._answer(slot, command)
+            self._deadline.stop()
+            return result
+        except BaseException as error:
+            self._deadline.stop()
+            if isinstance(error, KeyboardInterrupt):  # the user's, not the environment's
+                raise
+            told = traceback.format_exc()
             self._give_up(slot)
-            return _failed(error)
+            return failed(told)
+
+    def _answer(self, slot: int, command: Command) -> EnvResult:
+        env = self.envs.get(slot)
+        if command[0] == "step":
+            if env is None:
+                return failed("step before reset: the environment is new, or was given up after an error.")
+            return checked(env.step(command[1]), True, self._max_characters)
+        if env is None:
+            env = self.envs[slot] = self.make_env()
+        # A copy, as in another process: what an environment does to the options stays with it.
+        options = None if command[1] is None else copy.deepcopy(dict(command[1]))
+        return checked(env.reset(seed=command[2], options=options), False, self._max_characters)
 
     def _give_up(self, slot: int) -> None:
         env = self.envs.pop(slot, None)
         if env is not None:
             try:
+                self._deadline.start()
                 env.close()
-            except (Exception, SystemExit):
+                self._deadline.stop()
+            except BaseException as error:
                 # It is broken already; the error that made it so is the one to report.
-                return
+                self._deadline.stop()
+                if isinstance(error, KeyboardInterrupt):
+                    raise
 
     def close(self) -> None:
         for slot in list(self.envs):
             self._give_up(slot)
 
 
-def _worker_main(connection: Connection, pickled_make_env: bytes) -> None:
+def end_with_parent() -> None:
+    """From now on this process ends when the one that started it is gone, however that ended."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, name="himac-parent-watch", daemon=True).start()
+
+
+def _worker_main(connection: Connection, pickled_make_env: bytes, timeout_s: float, max_characters: int) -> None:
     """A worker process: announce itself, then answer one request after another until the pipe closes."""
     # Ctrl-C reaches the whole process group; the parent decides what ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with_parent()
     try:
-        host = EnvHost(pickle.loads(pickled_make_env))
+        host = EnvHost(pickle.loads(pickled_make_env), timeout_s, max_characters)
     except Exception:
         connection.send(traceback.format_exc())
         return
@@ -110,13 +127,7 @@ def _worker_main(connection: Connection, pickled_make_env: bytes) -> None:
     try:
         while True:
             slot, command = connection.recv()
-            result = host.run(slot, command)
-            try:
-                connection.send(result)
-            except OSError:
-                raise
-            except Exception:
-                connection.send(_failed(f"the result cannot be sent between processes:\n{traceback.format_exc()}"))
+            connection.send(host.run(slot, command))
     except (EOFError, OSError):
         host.close()
 
@@ -132,8 +143,14 @@ Delivery = tuple[EnvHandle, EnvResult]
 class Worker:
     """One worker process and the thread that talks to it."""
 
-    def __init__(self, pickled_make_env: bytes, timeout_s: float, results: queue.SimpleQueue[Delivery]) -> None:
-        self._pickled_make_env = pickled_make_env
+    def __init__(
+        self,
+        pickled_make_env: bytes,
+        timeout_s: float,
+        max_characters: int,
+        results: queue.SimpleQueue[Delivery],
+    ) -> None:
+        self._arguments = (pickled_make_env, timeout_s, max_characters)
         self._timeout_s = timeout_s
         self._results = results
         self._requests: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
@@ -174,7 +191,7 @@ class Worker:
 
     def _fail_all(self, handle: EnvHandle, cause: str) -> None:
         """Answer the request under way and all that wait behind it; their environments are gone."""
-        self._results.put((handle, _failed(cause)))
+        self._results.put((handle, failed(cause)))
         closing = False
         while True:
             try:
@@ -184,7 +201,7 @@ class Worker:
             if request is None:
                 closing = True
             else:
-                self._results.put((request[0], _failed(cause)))
+                self._results.put((request[0], failed(cause)))
         if closing:
             self._requests.put(None)
 
@@ -204,9 +221,9 @@ class Worker:
             try:
                 message = pickle.dumps((slot, command))
             except Exception as error:
-                return _failed(f"the request cannot be sent between processes ({error}).")
+                return failed(f"the request cannot be sent between processes ({error}).")
             connection.send_bytes(message)
-            if not connection.poll(self._timeout_s):
+            if not connection.poll(self._timeout_s + GRACE_S):
                 raise WorkerDeathError(
                     f"the environment did not answer within {self._timeout_s:g} s; its worker was killed."
                 )
@@ -228,7 +245,7 @@ class Worker:
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         process = context.Process(
-            target=_worker_main, args=(theirs, self._pickled_make_env), name="himac-env-worker", daemon=True
+            target=_worker_main, args=(theirs, *self._arguments), name="himac-env-worker", daemon=True
         )
         try:
             process.start()

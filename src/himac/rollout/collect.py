@@ -5,7 +5,6 @@ A program waits for its own completion or environment step only; a finished one 
 
 from __future__ import annotations
 
-import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -13,10 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from himac.engines.base import Engine, GenerateRequest
-from himac.envs.pool import EnvPool, EnvResult
+from himac.envs.pool import EnvPool
+from himac.rollout.failures import FailureLog
 from himac.rollout.program import Commands, Generate, GenerateMany, Release, Reset, Step
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -73,6 +71,7 @@ class Collector:
         self.pool = pool
         self.max_live = max_live
         self.usage = Usage()
+        self._failures = FailureLog()
 
     def run(self, programs: Sequence[Commands], on_result: Callable[[Any], None] | None = None) -> list[Any]:
         """Results of the programs in their order."""
@@ -129,9 +128,10 @@ class Collector:
                 answered = self.pool.poll(block=not requests)
                 self.usage.env_s += time.perf_counter() - clock
                 for handle, result in answered:
-                    live -= advance(envs.pop(handle), _logged(result))
+                    live -= advance(envs.pop(handle), self._failures.heard(result))
                 if not answered or requests:
                     break
+        self._failures.count()
         self.usage.total_s += time.perf_counter() - started
         return results
 
@@ -157,9 +157,3 @@ class Collector:
             self.usage.env_steps += 1
             self.pool.submit(slot.env, ("step", command.action))
         self.usage.env_s += time.perf_counter() - clock
-
-
-def _logged(result: EnvResult) -> EnvResult:
-    if result.error is not None:
-        logger.error("an environment failed; its episode ends as env_error:\n%s", result.error)
-    return result

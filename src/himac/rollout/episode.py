@@ -16,7 +16,7 @@ from himac.envs.base import Benchmark
 from himac.envs.pool import EnvResult
 from himac.rollout.program import Command, Generate, GenerateMany, Release, Reset, Step, program
 from himac.rollout.returns import episode_return
-from himac.scene import Content, observed, pictures_in, plain, retold
+from himac.scene import Content, pictures_in, plain, retold
 from himac.seeding import derive_seed
 from himac.types import Blueprint, Episode, Role, Segment, StopReason, Task, Turn
 
@@ -39,6 +39,11 @@ class Proposal:
     def given(cls, subgoals: tuple[str, ...]) -> Proposal:
         """A blueprint that no planner of this rollout wrote; without sub-goals it is malformed."""
         return cls(Blueprint(tuple(subgoals), None if subgoals else "no sub-goals"), None)
+
+    @classmethod
+    def failed(cls, error: str) -> Proposal:
+        """No blueprint, because the environment failed before."""
+        return cls(Blueprint((), "the environment failed before planning"), None, error)
 
 
 class Watcher(Protocol):
@@ -99,10 +104,10 @@ class _World:
         result: EnvResult = yield Reset(task.options, seed)
         if self._failed(result):
             return
-        self.instruction = str(result.info.get("instruction", ""))
+        self.instruction = result.info.get("instruction", "")
         self._see(result)
         self.first = self.observation
-        self.overview = str(result.info.get("overview", ""))
+        self.overview = result.info.get("overview", "")
         self.score = result.info.get("score")
 
     def step(self, action: str, max_repeats: int) -> Generator[Command, Any, None]:
@@ -112,9 +117,9 @@ class _World:
         config = self.setting.config
         self.steps += 1
         self._see(result)
-        self.invalid = bool(result.info.get("invalid", False))
+        self.invalid = result.info.get("invalid", False)
         self.score = result.info.get("score")
-        reward = self.setting.benchmark.reward_scale * float(result.reward)
+        reward = self.setting.benchmark.reward_scale * result.reward
         reward += config.env.invalid_penalty if self.invalid else 0.0
         self.reward_sum += reward
         if result.terminated:
@@ -125,8 +130,8 @@ class _World:
             self.stop = StopReason.FAILURE
 
     def _see(self, result: EnvResult) -> None:
-        self.observation = observed(result.observation, caption=str(result.info.get("anchor", "")))
-        self.anchor = str(result.info.get("anchor", self.observation))
+        self.observation = result.observation
+        self.anchor = result.info.get("anchor", str(result.observation))
 
     def start(self, subgoal: str) -> Content:
         """What a segment starts with: the benchmark's words, and the pictures of the last observation."""
@@ -181,7 +186,7 @@ def propose(
     world = _World(setting)
     yield from world.reset(task, env_seed)
     if world.error is not None:
-        return [Proposal(Blueprint((), "the environment failed before planning"), None, world.error)] * count
+        return [Proposal.failed(world.error)] * count
     prompt = agent.planner_prompt(world.instruction, world.first)
     limit = min(agent.config.planner.max_tokens, max(setting.max_context - len(prompt), 0))
     requests = tuple(

@@ -19,6 +19,7 @@ from himac.config import Config
 from himac.engines.base import Engine
 from himac.envs.base import Benchmark
 from himac.envs.pool import EnvPool
+from himac.envs.worker import end_with_parent
 from himac.errors import TrainingError
 from himac.rollout.collect import Collector, Usage
 from himac.rollout.program import Commands, Program
@@ -185,6 +186,7 @@ def _work(
     from himac.rollout.runtime import assemble
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the other end decides when this one stops
+    end_with_parent()
     torch.set_num_threads(1)
     with assemble(config, benchmark, model, tokenizer, max_live) as runtime:
         while True:

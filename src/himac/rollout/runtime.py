@@ -157,7 +157,8 @@ def _wire(
     """Agent, environments and scheduler around an engine."""
     agent = make_agent(config, tokenizer, benchmark)
     make_env = with_admissible(benchmark.make_env) if config.agent.prompting.admissible else benchmark.make_env
-    pool = EnvPool(make_env, workers=config.env.workers, timeout_s=config.env.timeout_s)
+    env = config.env
+    pool = EnvPool(make_env, env.workers, env.timeout_s, env.max_observation_chars)
     return Runtime(
         config=config,
         benchmark=benchmark,

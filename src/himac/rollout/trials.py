@@ -14,7 +14,7 @@ from himac.engines.base import Completion, SamplingParams
 from himac.rollout.episode import Proposal, Setting, execute, flat_episode, propose
 from himac.rollout.program import Command, Commands, Generate, GenerateMany, Release, Reset, Step
 from himac.rollout.returns import episode_return
-from himac.scene import Content, observed, pictures_in
+from himac.scene import Content, pictures_in
 from himac.seeding import derive_seed
 from himac.types import Episode, StopReason, Task
 
@@ -88,8 +88,8 @@ class _Meter:
             case GenerateMany(requests):
                 self._asked(requests, answer)
             case Reset() if answer.error is None:
-                self.instruction = str(answer.info.get("instruction", ""))
-                self.opening = observed(answer.observation)
+                self.instruction = answer.info.get("instruction", "")
+                self.opening = answer.observation
             case Step() if answer.error is None:
                 self.steps += 1
 
