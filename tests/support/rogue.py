@@ -63,6 +63,19 @@ def _spins(answer: Answer) -> Answer:
             continue
 
 
+def _defies(answer: Answer) -> Answer:
+    while True:
+        try:
+            time.sleep(0.001)
+        except BaseException:
+            continue
+
+
+def _computes(answer: Answer) -> Answer:
+    """In a library, which neither a signal nor another thread interrupts."""
+    return (*answer[:1], sum(range(10**12)), *answer[2:])
+
+
 def _dies(answer: Answer) -> Answer:
     os._exit(3)
 
@@ -105,7 +118,11 @@ STEPS: dict[str, Callable[[Answer], Any]] = {
     "spins and catches": _spins,
 }
 """Each ends the episode as `env_error`."""
-FATAL: dict[str, Callable[[Answer], Any]] = {"the process dies": _dies}
+FATAL: dict[str, Callable[[Answer], Any]] = {
+    "the process dies": _dies,
+    "computes": _computes,
+    "spins and catches all": _defies,
+}
 """The same, with worker processes only."""
 HARMLESS: dict[str, Callable[[Answer], Any]] = {
     "10 MB of text": _put(0, "red " * 2_500_000),
@@ -135,9 +152,10 @@ class RogueEnv(ColourEnv):
     """The colours; with `way` in the options it misbehaves at the reset, or at the second step."""
 
     way = ""
+    steps = 0
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
-        self.way = (options or {}).get("way", "")
+        self.way, self.steps = (options or {}).get("way", ""), 0
         answer = super().reset(seed=seed, options=options)
         if self.way == "changes its options":
             (options or {})["colours"].clear()
@@ -145,10 +163,11 @@ class RogueEnv(ColourEnv):
 
     def step(self, action: str) -> Any:
         answer = super().step(action)
+        self.steps += 1
         if self.way == "raises, and close sleeps":
             raise RuntimeError("broken on purpose")
         ways = STEPS | FATAL | HARMLESS
-        return ways[self.way](answer) if self.way in ways and len(self.said) > 1 else answer
+        return ways[self.way](answer) if self.way in ways and self.steps > 1 else answer
 
     def close(self) -> None:
         if self.way == "raises, and close sleeps":

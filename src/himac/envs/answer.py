@@ -12,6 +12,7 @@ from himac.errors import EnvironmentFailureError
 from himac.scene import Content, Scene, observed
 
 MAX_CHARACTERS = 65536
+_ERROR_CHARACTERS = 8192
 LARGEST = 1e9
 """Bound on rewards and scores: sums and squares of an episode's stay finite in single precision."""
 
@@ -43,7 +44,7 @@ class EnvResult:
 
 def failed(error: str) -> EnvResult:
     """There is no result. Of a long error its end is kept, and it is text that can be written."""
-    told = error[-MAX_CHARACTERS:].encode(errors="backslashreplace").decode()
+    told = error[-_ERROR_CHARACTERS:].encode(errors="backslashreplace").decode()
     return EnvResult("", 0.0, False, True, error=told)
 
 

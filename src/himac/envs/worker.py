@@ -8,11 +8,13 @@ itself; when it cannot, the thread kills the worker, answers for it and starts a
 from __future__ import annotations
 
 import copy
+import ctypes
 import multiprocessing
 import os
 import pickle
 import queue
 import signal
+import sys
 import threading
 import time
 import traceback
@@ -29,6 +31,7 @@ from himac.envs.deadline import Deadline
 AnyEnv = gymnasium.Env[Any, Any]
 Command = tuple[Literal["reset"], Mapping[str, Any] | None, int | None] | tuple[Literal["step"], Any]
 
+_PR_SET_PDEATHSIG = 1
 STARTUP_S = 120.0
 """How long a worker may take to start and import its environments."""
 GRACE_S = 3.0
@@ -101,8 +104,13 @@ class EnvHost:
             self._give_up(slot)
 
 
-def end_with_parent() -> None:
-    """From now on this process ends when the one that started it is gone, however that ended."""
+def end_with_parent(thread_lasts: bool = False) -> None:
+    """From now on this process ends when the one that started it is gone, however that ended.
+
+    Args:
+        thread_lasts: The thread that started this process lasts as long as this process shall. Then Linux ends it, even
+            where a library computes on and on and no other thread gets its turn.
+    """
     parent = multiprocessing.parent_process()
     assert parent is not None
 
@@ -110,6 +118,8 @@ def end_with_parent() -> None:
         parent.join()
         os._exit(1)
 
+    if thread_lasts and sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     threading.Thread(target=watch, name="himac-parent-watch", daemon=True).start()
 
 
@@ -117,7 +127,7 @@ def _worker_main(connection: Connection, pickled_make_env: bytes, timeout_s: flo
     """A worker process: announce itself, then answer one request after another until the pipe closes."""
     # Ctrl-C reaches the whole process group; the parent decides what ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    end_with_parent()
+    end_with_parent(thread_lasts=True)
     try:
         host = EnvHost(pickle.loads(pickled_make_env), timeout_s, max_characters)
     except Exception:

@@ -10,6 +10,7 @@ from himac.errors import EndpointError, EnvironmentFailureError
 from himac.types import Episode, StopReason
 
 logger = logging.getLogger(__name__)
+_SHOWN = 300
 
 
 class FailureLog:
@@ -59,6 +60,6 @@ def some_sound(episodes: list[Episode]) -> list[Episode]:
 
 
 def last_line(error: str) -> str:
-    """What a traceback says in the end, without a dot."""
+    """What a traceback says in the end, in one line of bounded length without a dot."""
     lines = error.strip().splitlines()
-    return lines[-1].strip().rstrip(".;") if lines else "no reason is known"
+    return lines[-1].strip()[:_SHOWN].rstrip(".;") if lines else "no reason is known"

@@ -66,7 +66,7 @@ def test_the_bound_of_rewards() -> None:
 def test_every_way_is_one_result_and_the_pool_goes_on(workers: int) -> None:
     """Those that hang too: two of them, and one whose `close` hangs besides."""
     ways = dict.fromkeys([*rogue.STEPS, *rogue.RESETS, "raises, and close sleeps"], True)
-    ways |= dict.fromkeys(rogue.HARMLESS, False)
+    ways |= dict.fromkeys(rogue.HARMLESS, False) | (dict.fromkeys(rogue.FATAL, True) if workers else {})
     with EnvPool(rogue.RogueEnv, workers, timeout_s=0.3, max_characters=1000) as pool:
         handle = pool.acquire()
 
