@@ -76,7 +76,8 @@ MEANINGS = {
     "env.invalid_penalty": "Reward of an action that the environment rejects. A failed episode pays it for each step "
     "it did not take, too: below 0 a slow failure returns more than a fast one, at 0 they return the same.",
     "env.workers": "Processes that run environments. 0 runs them in this process.",
-    "env.timeout_s": "Seconds a request to a worker may take before its episode ends as `env_error`.",
+    "env.timeout_s": "Seconds an environment may take to answer before its episode ends as `env_error`.",
+    "env.max_observation_chars": "Characters after which the texts of an environment are cut.",
     "agent.name": "`hierarchical` is planner and executor in one model, `flat` one policy, `hiper` one that keeps or "
     "switches. `plain`, `react` and `reflexion` prompt a model that was not trained.",
     "agent.style": "`prompting` gives the hierarchical and the flat agent full instructions, for untrained models.",

@@ -87,7 +87,12 @@ _COMMANDS = (
 def _judged(way: str, play: Callable[[list[Task], Path], list[Episode]], folder: Path) -> str | None:
     """Two good tasks, two in which the environment misbehaves, two good ones: what came of them."""
     tasks = [GOOD, GOOD, rogue.task(way), rogue.task(way), GOOD, GOOD]
-    episodes = play(tasks, folder)
+    try:
+        episodes = play(tasks, folder)
+    except BaseException:  # what was under way would answer the next try
+        for made in (_pool, _runtime):
+            made.cache_clear()
+        raise
     wanted = way not in (*rogue.HARMLESS, "changes its options")
     for task, episode in zip(tasks, episodes, strict=True):
         failed = episode.stop is StopReason.ENV_ERROR

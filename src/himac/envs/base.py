@@ -11,6 +11,10 @@ carries:
     overview              str   optional: what a fresh sub-goal should know about the surroundings
     score                 float optional: the benchmark's own score so far, in the unit its papers report
     anchor                str   optional: names the state where steps are compared; the observation by default
+
+Anything else in `info` is ignored. An answer of another type, a text with a lone surrogate and a reward or score that
+is not finite or beyond `himac.envs.answer.LARGEST` end the episode as `env_error`; longer texts than
+`env.max_observation_chars` are cut.
 """
 
 from __future__ import annotations

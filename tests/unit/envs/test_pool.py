@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from himac.envs.pool import EnvHandle, EnvPool, EnvResult
 from himac.errors import ConfigError
+from support import rogue
 from support.pool_envs import make_nothing, make_scripted
 
 
@@ -84,6 +86,33 @@ def test_reset_and_constructor_errors_become_results() -> None:
         assert "no display" in (ask(pool, pool.acquire(), "reset", None, 0).error or "")
     with EnvPool(make_scripted) as pool:
         assert "no such task" in (ask(pool, pool.acquire(), "reset", {"tag": "raise"}, 0).error or "")
+
+
+def test_workers_answer_what_this_process_answers() -> None:
+    """Each way to misbehave and a few episodes: the same results, field by field; the traceback's end for errors."""
+    ways = [way for way in (*rogue.STEPS, *rogue.RESETS, *rogue.HARMLESS) if not way.endswith(("sleeps", "catches"))]
+    ways += ["sleeps", "changes its options", ""]
+
+    def played(workers: int) -> list[Any]:
+        told = list[Any]()
+        with EnvPool(rogue.RogueEnv, workers, timeout_s=0.5) as pool:
+            handles = [pool.acquire() for _ in range(3)]
+            for way in ways:
+                for command in (("reset", rogue.task(way).options, 3), ("step", "red"), ("step", "blue")):
+                    for handle in handles:
+                        pool.submit(handle, command)  # type: ignore[arg-type]
+                    answers = dict[EnvHandle, EnvResult]()
+                    while pool.pending:
+                        answers.update(pool.poll(block=True))
+                    told += [(way, *_fields(answers[handle])) for handle in handles]
+        return told
+
+    assert played(2) == played(0)
+
+
+def _fields(result: EnvResult) -> tuple[Any, ...]:
+    error = result.error and result.error.strip().splitlines()[-1]
+    return result.observation, result.reward, result.terminated, result.truncated, result.info, error
 
 
 def test_handles_are_reused_and_a_dropped_result_never_appears(pool: EnvPool) -> None:
