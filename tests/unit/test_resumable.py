@@ -194,7 +194,9 @@ def test_finished_trials_are_not_paid_for_twice(tmp_path: Path, stage: str) -> N
     what = plan(tasks=[task])
     with ChatServer(failing) as server:
         config = settings(server.url, "agent.name=reflexion", "agent.prompting.trials=2")
-        (broken,), _ = run(config, tmp_path, what)
+        with pytest.raises(EndpointError, match="repeat them with --resume"):
+            run(config, tmp_path, what)
+        (broken,) = read_jsonl(tmp_path / "results.jsonl")
         answered = {"trial": 3 + 1 + 1, "reflection": 3}[stage]
         assert (broken["stop"], broken["usage"]["requests"]) == ("engine_error", answered)
         before = len(server.bodies)

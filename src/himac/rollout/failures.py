@@ -42,8 +42,8 @@ def some_sound(episodes: list[Episode]) -> list[Episode]:
     """The episodes, if at least one of them says something about the policy, or there are none.
 
     Raises:
-        EnvironmentFailureError: the environment failed in all of them, or in the first while the engine did in others.
-        EndpointError: the engine gave no answer in the first and in no other one there was anything else.
+        EnvironmentFailureError: all are broken, the first one by the environment.
+        EndpointError: all are broken, the first one by the engine.
     """
     if not episodes or not all(episode.broken for episode in episodes):
         return episodes
@@ -51,11 +51,11 @@ def some_sound(episodes: list[Episode]) -> list[Episode]:
     cause = last_line(first.error or "")
     if first.stop is StopReason.ENV_ERROR:
         raise EnvironmentFailureError(
-            f"The environment failed in every one of {len(episodes)} episodes ({cause}); repair it, or change env.name "
-            "and env.kwargs."
+            f"the environment failed in every one of {len(episodes)} episodes ({cause}); repair it, or change env.name "
+            "and env.kwargs"
         )
     raise EndpointError(
-        f"No one of {len(episodes)} episodes got an answer from the endpoint ({cause}); repeat them with --resume."
+        f"none of {len(episodes)} episodes got an answer from the endpoint ({cause}); repeat them with --resume"
     )
 
 
