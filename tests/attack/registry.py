@@ -6,11 +6,11 @@ from attack import environments, tokens
 from attack.base import Attack
 
 ATTACKS: tuple[Attack, ...] = (
-    Attack("tokens: control strings in texts from outside", tokens.role_forged, tries=2000, sample=100),
-    Attack("tokens: role strings in demonstrated actions", tokens.reply_forged, tries=700, sample=70),
+    Attack("tokens: control strings in texts from outside", tokens.role_forged, tries=2000, sample=28),
+    Attack("tokens: role strings in demonstrated actions", tokens.reply_forged, tries=700, sample=14),
     Attack("environments: misbehave in this process", environments.here, tries=104, sample=52, limit_s=10),
     Attack("environments: misbehave in two workers", environments.in_workers, tries=110, sample=5, limit_s=30),
-    Attack("environments: misbehave in rollout workers", environments.in_rollout_workers, 52, sample=2, limit_s=120),
+    Attack("environments: misbehave in rollout workers", environments.in_rollout_workers, 52, sample=1, limit_s=120),
     Attack("environments: the parent of workers is killed", environments.parent_killed, 12, sample=1, limit_s=180),
     Attack("environments: all of a command's episodes fail", environments.all_fails, tries=4, sample=1, limit_s=120),
 )
