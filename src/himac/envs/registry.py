@@ -21,6 +21,7 @@ GROUP = "himac.benchmarks"
 GYM_PREFIX = "gym:"
 BUILTIN = {
     "alfworld": "himac.envs.alfworld.benchmark:AlfworldBenchmark",
+    "chores": "himac.envs.alfworld.chores:ChoresBenchmark",
     "sokoban": "himac.envs.sokoban.benchmark:SokobanBenchmark",
     "webshop": "himac.envs.webshop.benchmark:WebShopBenchmark",
 }

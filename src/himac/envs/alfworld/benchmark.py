@@ -9,14 +9,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import gymnasium
-
 from himac.envs.alfworld.env import AlfworldEnv
 from himac.envs.alfworld.expert import HINTS, demonstrate
 from himac.envs.alfworld.games import Game, load_games
 from himac.envs.alfworld.prior import Prior, learn_prior
 from himac.envs.alfworld.view import View, ViewWrapper, start_text
-from himac.envs.base import SHORT_TEXTS
+from himac.envs.base import SHORT_TEXTS, TextEnv
 from himac.envs.paths import expand_variables
 from himac.errors import ConfigError, DataError
 from himac.types import Demonstration, PromptTexts, Task
@@ -104,7 +102,7 @@ class AlfworldBenchmark:
         self._sources = _find_splits(data)
         self._data = data
         self._prior = Prior.load(prior) if prior is not None else None
-        self._demo_env: AlfworldEnv | None = None
+        self._demo_env: TextEnv | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_demo_env": None}  # other processes load the games themselves
@@ -130,9 +128,20 @@ class AlfworldBenchmark:
             digest.update(f"{game.id}\n{game.problem}\n".encode())
         return digest.hexdigest()
 
-    def make_env(self) -> gymnasium.Env[str, str]:
+    def make_env(self) -> TextEnv:
         """A new environment for every split's tasks, in the benchmark's view."""
-        return ViewWrapper(AlfworldEnv(_all_games(tuple(self._sources.values()))), self.view)
+        return ViewWrapper(AlfworldEnv(self.every_game()), self.view)
+
+    def every_game(self) -> tuple[Game, ...]:
+        """The games of all splits, for an environment."""
+        return _all_games(tuple(self._sources.values()))
+
+    @property
+    def demo_env(self) -> TextEnv:
+        """The environment that demonstrations are played in, made on first use."""
+        if self._demo_env is None:
+            self._demo_env = self.make_env()
+        return self._demo_env
 
     @property
     def prior(self) -> Prior:
@@ -145,11 +154,7 @@ class AlfworldBenchmark:
 
     def demonstrate(self, task: Task, rng: random.Random) -> Demonstration:
         """The scripted expert's episode."""
-        if self._demo_env is None:
-            self._demo_env = AlfworldEnv(_all_games(tuple(self._sources.values())))
-        return demonstrate(
-            self._demo_env, task, rng, self.prior, self.noise, self.hint_noise, self.view, self.step_limit
-        )
+        return demonstrate(self.demo_env, task, rng, self.prior, self.noise, self.hint_noise, self.step_limit)
 
     def random_blueprint(self, task: Task, rng: random.Random) -> tuple[str, ...]:
         """Sub-goals in the expert's forms with random objects and places."""

@@ -16,9 +16,6 @@ from himac.envs.alfworld.prior import Prior
 from himac.envs.alfworld.view import (
     NOTHING_HAPPENS,
     Sight,
-    View,
-    apply_view,
-    compact,
     parse_overview,
     sight,
     start_text,
@@ -37,6 +34,7 @@ _PICKED = re.compile(r"^You pick up the (\w+ \d+) from the (\w+ \d+)\.")
 _TRANSFORMED = re.compile(r"^You (clean|heat|cool) the (\w+ \d+) using the (\w+ \d+)\.")
 _MOVED = re.compile(r"^You move the (\w+ \d+) to the (\w+ \d+)\.")
 _TURNED_ON = re.compile(r"^You turn on the (\w+ \d+)\.")
+_CHORE_DONE = re.compile(r"^Chore \d+ of \d+ is done\.(?: You carry the (\w+ \d+)\.)?$", re.MULTILINE)
 
 _STUBBORN = 0.4
 """Probability that a rejected mistake is repeated, as an imperfect policy does."""
@@ -214,16 +212,28 @@ def next_action(subgoal: str, start: str, turns: Sequence[tuple[str, str]]) -> s
 
 def achieved(subgoal: str, observation: str) -> bool:
     """Whether `observation` reports what the sub-goal wanted."""
+    verb = subgoal.split()[0]
     patterns = {"take": _PICKED, "use": _TURNED_ON, "put": _MOVED}
-    return bool(patterns.get(subgoal.split()[0], _TRANSFORMED).match(observation))
+    if verb == "use" and _CHORE_DONE.search(observation):
+        return True
+    return bool(patterns.get(verb, _TRANSFORMED).match(_answer(observation)))
 
 
 def _read(start: str, turns: Sequence[tuple[str, str]], verb: str) -> _Trail:
     trail = _Trail()
-    trail.read_start(start.rsplit("\n", 1)[-1])
+    trail.read_start(_answer(start))
     for action, observation in turns:
-        trail.read_turn(action, observation, verb)
+        trail.read_turn(action, _answer(observation), verb)
+    for text in (start, *(observation for _, observation in turns)):
+        if match := _CHORE_DONE.search(text):
+            trail.held = match[1] or trail.held
+            trail.done = trail.done or verb == "use"  # under a lamp that is lit already
     return trail
+
+
+def _answer(text: str) -> str:
+    """What the command brought about: the last line; the room or a word about the task may stand before it."""
+    return text.rsplit("\n", 1)[-1]
 
 
 def _search(
@@ -263,27 +273,26 @@ def demonstrate(
     prior: Prior,
     noise: float = 0.0,
     hint_noise: float = 0.0,
-    view: View = "compact",
     step_limit: int = 50,
+    planner: Callable[[str, str, Prior, random.Random, float], tuple[str, ...]] = plan,
 ) -> Demonstration:
     """Play a game as the expert does.
 
     Args:
-        env: An `AlfworldEnv` with its own, unshortened text.
+        env: An `AlfworldEnv` in a view; `info["overview"]` is the room.
         task: Its options name the game.
         rng: Draws mistakes and other hints; unused when both noises are 0.
         prior: Where things usually lie.
         noise: Probability, before each of the expert's actions, of a shown mistake (`DemoTurn.train` false) first.
         hint_noise: See `plan`.
-        view: How observations are shown in the demonstration.
         step_limit: Environment steps, mistakes included, before the episode is given up.
+        planner: Writes the blueprint, as `plan` does.
     """
-    feedback, info = env.reset(options=dict(task.options))
-    instruction, overview = str(info["instruction"]).strip().rstrip("."), compact(feedback)
-    first = last = apply_view(view, feedback)
+    first, info = env.reset(options=dict(task.options))
+    instruction, overview, last = str(info["instruction"]), str(info["overview"]), first
     segments: list[DemoSegment] = []
     steps, won = 0, False
-    for subgoal in plan(instruction, overview, prior, rng, hint_noise):
+    for subgoal in planner(instruction, overview, prior, rng, hint_noise):
         start = start_text(subgoal, overview, last)
         turns: list[DemoTurn] = []
         trail: list[tuple[str, str]] = []
@@ -293,8 +302,7 @@ def demonstrate(
                 turns.append(DemoTurn(None, "", sub_done=True))
                 break
             mistake = _next_mistake(action, subgoal, trail, turns, overview, info, rng, noise)
-            feedback, _, terminated, _, info = env.step(mistake or action)
-            last = apply_view(view, feedback)
+            last, _, terminated, _, info = env.step(mistake or action)
             turns.append(DemoTurn(mistake or action, last, train=mistake is None))
             trail.append((mistake or action, last))
             steps += 1

@@ -17,6 +17,7 @@ from typing import Literal
 from himac.envs.alfworld.draft import Draft, write_problem, write_walkthrough
 from himac.envs.alfworld.env import AlfworldEnv
 from himac.envs.alfworld.games import Game
+from himac.envs.alfworld.goals import WORDINGS
 from himac.envs.alfworld.rooms import (
     ABILITIES,
     APPLIANCES,
@@ -51,16 +52,6 @@ _SCALES: dict[str, _Scale] = {
     "large": _Scale((20, 35), (24, 40), 16, 0.5),
 }
 _MOST_COPIES = 3
-
-_WORDINGS = {
-    PICK: ("put a {o} in {r}", "put some {o} on {r}"),
-    LOOK: ("look at {o} under the {r}", "examine the {o} with the {r}"),
-    CLEAN: ("put a clean {o} in {r}", "clean some {o} and put it in {r}"),
-    HEAT: ("put a hot {o} in {r}", "heat some {o} and put it in {r}"),
-    COOL: ("put a cool {o} in {r}", "cool some {o} and put it in {r}"),
-    TWO: ("put two {o} in {r}", "find two {o} and put them in {r}"),
-}
-
 
 def generate_games(n: int, size: Size, seed: int, name: str = "generated") -> list[Game]:
     """Draw `n` different games, the task types in turn; the same arguments give the same games.
@@ -208,12 +199,12 @@ def _identify(kind: str, number: int) -> str:
 
 
 def _write(draft: Draft, rng: random.Random, name: str) -> Game:
-    wording = rng.choice(_WORDINGS[draft.task_type])
+    wording = rng.choice(WORDINGS[draft.task_type])
     goal = LAMP if draft.task_type == LOOK else draft.goal
     return Game(
         id=f"{draft.task_type}-{draft.target}-None-{goal}/{name}",
         task_type=draft.task_type,
-        instruction=wording.format(o=draft.target.lower(), r=goal.lower()),
+        instruction=wording.format(thing=draft.target.lower(), place=goal.lower()),
         problem=write_problem(draft, name),
         walkthrough=tuple(write_walkthrough(draft)),
     )

@@ -19,6 +19,16 @@ TASK_TYPES = (LOOK, PLACE, CLEAN, COOL, HEAT, TWO)
 GOAL_PROPERTY = {CLEAN: "cleanable", HEAT: "heatable", COOL: "coolable"}
 """The property an object needs to count, for the task types that ask for one."""
 
+WORDINGS = {
+    PLACE: ("put a {thing} in {place}", "put some {thing} on {place}"),
+    LOOK: ("look at {thing} under the {place}", "examine the {thing} with the {place}"),
+    CLEAN: ("put a clean {thing} in {place}", "clean some {thing} and put it in {place}"),
+    HEAT: ("put a hot {thing} in {place}", "heat some {thing} and put it in {place}"),
+    COOL: ("put a cool {thing} in {place}", "cool some {thing} and put it in {place}"),
+    TWO: ("put two {thing} in {place}", "find two {thing} and put them in {place}"),
+}
+"""How instructions say a goal; `place` is the lamp where one is looked at."""
+
 _TREAT_GOAL = (
     r"\(:goal\(and\(exists\(\?r - receptacle\)\(exists\(\?o - object\)\(and{before}\(objecttype \?o (\w+)\)"
     r"\(receptacletype \?r (\w+)\){after}\(inreceptacle \?o \?r\)\)\)\)\)\)"

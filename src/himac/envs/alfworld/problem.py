@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 from himac.envs.alfworld.goals import GOAL_PROPERTY, LOOK, Goal, read_goal
@@ -53,6 +53,7 @@ _ARITY = {
 }
 _KNIVES = {"knifetype", "butterknifetype"}
 _SINKS = {"sinktype", "sinkbasintype"}
+_NO_GOAL = Goal("", frozenset(), (), frozenset())
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -102,6 +103,23 @@ class World:
     initial_sliced: frozenset[int]
     initial_toggled: frozenset[int]
     _travel: dict[int, dict[str, Action]] = field(default_factory=dict, repr=False)
+
+    def goal_of(self, kind: str, thing: str, place: str) -> Goal:
+        """The goal of a task type in this room.
+
+        Args:
+            thing: Object type.
+            place: Receptacle type, for `look_at_obj_in_light` the type of lamp.
+        """
+        objects = frozenset(i for i, known in enumerate(self.object_types) if known == thing)
+        if kind == LOOK:
+            lamps = frozenset(i for i in self.toggleable if self.object_types[i] == place)
+            return Goal(kind, objects, (), lamps)
+        if kind in GOAL_PROPERTY:
+            objects &= getattr(self, GOAL_PROPERTY[kind])
+        return Goal(
+            kind, objects, tuple(i for i, known in enumerate(self.receptacle_types) if known == place), frozenset()
+        )
 
     def travel(self, location: int) -> dict[str, Action]:
         """Commands that depend on the agent's location alone; callers must copy before changing it."""
@@ -253,13 +271,7 @@ def _build(
     def receptacles_of(kinds: set[str]) -> frozenset[int]:
         return frozenset(thing for thing, kind in receptacle_types.items() if kind in kinds)
 
-    kind, first, second = goal
-    looking = kind == LOOK
-    wanted = of_type[second if looking else first]
-    if kind in GOAL_PROPERTY:
-        wanted = wanted & only(GOAL_PROPERTY[kind], objects)
-    toggleable = only("toggleable", objects)
-    return World(
+    room = World(
         objects=object_names,
         receptacles=tuple(names[identifier] for identifier in receptacles),
         object_types=tuple(object_types.get(i, "").removesuffix("type") for i in range(len(objects))),
@@ -273,18 +285,13 @@ def _build(
         cleanable=only("cleanable", objects),
         heatable=only("heatable", objects),
         coolable=only("coolable", objects),
-        toggleable=toggleable,
+        toggleable=only("toggleable", objects),
         sliceable=only("sliceable", objects),
         knives=frozenset(thing for thing, kind in object_types.items() if kind in _KNIVES),
         sinks=receptacles_of(_SINKS),
         microwaves=receptacles_of({"microwavetype"}),
         fridges=receptacles_of({"fridgetype"}),
-        goal=Goal(
-            kind=kind,
-            objects=frozenset(wanted),
-            receptacles=() if looking else tuple(sorted(receptacles_of({second}))),
-            lamps=frozenset(of_type[first]) & toggleable if looking else frozenset(),
-        ),
+        goal=_NO_GOAL,
         start=start[0],
         initial_contents=_group(pairs("inreceptacle", objects, receptacles), len(receptacles)),
         initial_here=_group(pairs("objectatlocation", objects, locations), len(locations)),
@@ -295,3 +302,6 @@ def _build(
         initial_sliced=only("issliced", objects),
         initial_toggled=only("istoggled", objects),
     )
+    kind, first, second = (name.removesuffix("type") for name in goal)
+    thing, place = (second, first) if kind == LOOK else (first, second)
+    return replace(room, goal=room.goal_of(kind, thing, place))

@@ -11,7 +11,7 @@ from bisect import insort
 from collections.abc import Callable
 
 from himac.envs.alfworld import text
-from himac.envs.alfworld.goals import CLEAN, COOL, HEAT, LOOK, TWO
+from himac.envs.alfworld.goals import CLEAN, COOL, HEAT, LOOK, TWO, Goal
 from himac.envs.alfworld.problem import Action, World
 
 
@@ -120,8 +120,11 @@ class State:
         return _VERBS[verb](self, first, second)
 
     def won(self) -> bool:
-        """Whether the goal holds now; it can cease to hold when play goes on."""
-        goal = self.world.goal
+        """Whether the game's goal holds now."""
+        return self.holds(self.world.goal)
+
+    def holds(self, goal: Goal) -> bool:
+        """Whether a goal of this room holds now; it can cease to hold when play goes on."""
         kind = goal.kind
         if kind == LOOK:
             if self.held not in goal.objects:

@@ -8,7 +8,7 @@ from himac.envs.alfworld.env import AlfworldEnv
 from himac.envs.alfworld.expert import achieved, demonstrate, next_action, parse_instruction, plan
 from himac.envs.alfworld.games import Game, load_games
 from himac.envs.alfworld.prior import Prior, learn_prior
-from himac.envs.alfworld.view import compact, start_text
+from himac.envs.alfworld.view import View, ViewWrapper, compact, start_text
 from himac.errors import DataError
 from himac.types import Demonstration, Task
 
@@ -26,9 +26,10 @@ def prior() -> Prior:
     return learn_prior(load_games(BUILTIN_DIR, "train-medium")[:300])
 
 
-def play(game: Game, prior: Prior, **options: object) -> Demonstration:
+def play(game: Game, prior: Prior, view: View = "compact", **options: object) -> Demonstration:
     task = Task(game.id, game.task_type, {"game": game.id})
-    return demonstrate(AlfworldEnv([game]), task, random.Random(game.id), prior, **options)  # type: ignore[arg-type]
+    env = ViewWrapper(AlfworldEnv([game]), view)
+    return demonstrate(env, task, random.Random(game.id), prior, **options)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -160,7 +161,7 @@ def test_expert_wins_and_closes_every_subgoal_but_the_last(games: list[Game], pr
 
 
 @pytest.mark.parametrize("view", ["compact", "full"])
-def test_decisions_follow_from_the_segment_alone(games: list[Game], prior: Prior, view: str) -> None:
+def test_decisions_follow_from_the_segment_alone(games: list[Game], prior: Prior, view: View) -> None:
     """Every imitated reply, mistakes around it or not, is what `next_action` says of the segment so far."""
     mistakes = 0
     for game in games[::8]:
