@@ -166,11 +166,12 @@ def test_there_are_shipped_matrices() -> None:
 def test_every_shipped_cell_can_be_trained(path: Path) -> None:
     matrix = load_matrix(path)
     cells, warm = expand(matrix, path.parent)
-    assert set(warm) == set(matrix.tasks)
+    assert set(warm) == {cell.task for cell in cells if not cell.config.model.path}
+    shown = load_config(path.parent / matrix.base).warmstart.formats  # of a model that is made beforehand
     for cell in cells:
         assert cell.kind == "train"
         check_training(cell.config)
-        assert cell.config.agent.name in warm[cell.task].warmstart.formats
+        assert cell.config.agent.name in (warm[cell.task].warmstart.formats if cell.task in warm else shown)
 
 
 def test_shipped_ablations_differ_in_one_switch() -> None:

@@ -70,10 +70,11 @@ class ChoresEnv(gymnasium.Wrapper[str, str, str, str]):
             held = self._inner.state.held
             carried = f" You carry the {self._inner.world.objects[held]}." if held >= 0 else ""
             shown = f"Chore {self._done} of {total} is done.{carried}\n{shown}"
-        over = self._steps >= step_limit(total)
-        return shown, (self._done - before) / total, self._done == total, over, self._told(info)
+        won = self._done == total
+        over = not won and self._steps >= step_limit(total)
+        return shown, (self._done - before) / total, won, over, self._told(info)
 
     def _told(self, info: dict[str, Any]) -> dict[str, Any]:
         total = len(self._goals)
-        kind = f"chores-{total}"
-        return info | {"task_type": kind, "won": self._done == total, "score": 100.0 * self._done / total}
+        own = {"task_type": f"chores-{total}", "won": self._done == total, "score": 100.0 * self._done / total}
+        return info | own

@@ -47,7 +47,7 @@ class ChoresBenchmark(AlfworldBenchmark):
         hint_noise: float = 0.0,
         prior: str | None = None,
     ) -> None:
-        counts = (chores,) if isinstance(chores, int) else tuple(chores)
+        counts = tuple(chores) if isinstance(chores, list | tuple) else (chores,)
         if not counts or not all(type(count) is int and count > 0 for count in counts):
             raise ConfigError(f"chores is {chores!r}; give a number from 1 or several of them, such as [1, 2, 4].")
         super().__init__(data, view, noise, hint_noise, prior)
