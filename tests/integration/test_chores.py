@@ -1,4 +1,4 @@
-"""Lists of chores are trained on like any other benchmark: a model learns from demonstrations of a mixture and plays."""
+"""Lists of chores are trained on like any other benchmark: from demonstrations of a mixture and by every method."""
 
 from __future__ import annotations
 
@@ -33,7 +33,12 @@ def test_one_iteration(algorithm: str, rooms: Path, tiny_yaml: Path, tiny_model:
     overrides = [
         *("env.name=chores", f"env.kwargs={json.dumps(kwargs)}", "env.step_limit=40", "agent.max_context=512"),
         *(f"algo={json.dumps(ALGORITHMS[algorithm] | {'tasks': 2})}", f"agent.name={name}", "train.iterations=1"),
-        *("agent.planner.max_subgoals=8", "warmstart.passes=1", f"warmstart.formats=[{name}]", "agent.flat.max_tokens=8"),
+        *(
+            "agent.planner.max_subgoals=8",
+            "warmstart.passes=1",
+            f"warmstart.formats=[{name}]",
+            "agent.flat.max_tokens=8",
+        ),
     ]
     config = load_config(tiny_yaml, overrides)
     with build_runtime(config, str(tiny_model)) as runtime:

@@ -47,12 +47,13 @@ def plan_list(
     """
     room = parse_overview(overview)
     subgoals: list[str] = []
+    held: str | None = None
     for words in _NUMBERED.findall(instruction):
-        if subgoals and subgoals[-1].startswith("use "):
-            subgoals.append(f"put {looked_at} in {prior.rank(looked_at, room)[0]}")
+        if held is not None:
+            subgoals.append(f"put {held} in {prior.rank(held, room)[0]}")
         subgoals += plan(words, overview, prior, rng, hint_noise)
         goal = parse_instruction(words)
-        looked_at = goal.thing if goal else ""
+        held = goal.thing if goal and goal.lamp else None
     return tuple(subgoals)
 
 

@@ -66,10 +66,12 @@ class ChoresBenchmark(AlfworldBenchmark):
         """
         if split not in self._drawn:
             drawn = [self._draw(game, count) for game in self.games(split) for count in self.counts]
-            self._drawn[split] = sorted((task for task in drawn if task is not None), key=lambda task: task.id)
-            if not self._drawn[split]:
-                raise DataError(f"no room of {self._data} in {split} affords {max(self.counts)} chores; ask for fewer.")
-        return self._drawn[split]
+            found = sorted((task for task in drawn if task is not None), key=lambda task: task.id)
+            for count in self.counts:
+                if not any(len(task.options["chores"]) == count for task in found):
+                    raise DataError(f"no room of {self._data} in {split} affords {count} chores; ask for fewer.")
+            self._drawn[split] = found
+        return list(self._drawn[split])
 
     def split_hash(self, split: str) -> str:
         """SHA-256 (hex) over the ids, problems and lists of a split in the order of the ids."""

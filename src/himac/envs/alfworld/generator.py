@@ -21,10 +21,7 @@ from himac.envs.alfworld.goals import WORDINGS
 from himac.envs.alfworld.rooms import (
     ABILITIES,
     APPLIANCES,
-    CLEAN,
-    COOL,
     HABITS,
-    HEAT,
     LAMP,
     LOOK,
     PICK,
@@ -52,6 +49,7 @@ _SCALES: dict[str, _Scale] = {
     "large": _Scale((20, 35), (24, 40), 16, 0.5),
 }
 _MOST_COPIES = 3
+
 
 def generate_games(n: int, size: Size, seed: int, name: str = "generated") -> list[Game]:
     """Draw `n` different games, the task types in turn; the same arguments give the same games.

@@ -302,6 +302,6 @@ def _build(
         initial_sliced=only("issliced", objects),
         initial_toggled=only("istoggled", objects),
     )
-    kind, first, second = (name.removesuffix("type") for name in goal)
-    thing, place = (second, first) if kind == LOOK else (first, second)
-    return replace(room, goal=room.goal_of(kind, thing, place))
+    task_type, one, other = (name.removesuffix("type") for name in goal)
+    wanted, where = (other, one) if task_type == LOOK else (one, other)
+    return replace(room, goal=room.goal_of(task_type, wanted, where))

@@ -244,7 +244,7 @@ def test_bad_numbers_of_chores(chores: object) -> None:
 
 def test_more_chores_than_a_room_affords(folder: Path) -> None:
     with pytest.raises(DataError, match="affords 60 chores; ask for fewer"):
-        ChoresBenchmark(60, str(folder)).tasks("valid")
+        ChoresBenchmark([1, 60], str(folder)).tasks("valid")
 
 
 def test_the_environment_needs_a_list() -> None:
