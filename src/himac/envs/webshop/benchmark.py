@@ -34,6 +34,15 @@ _RULES = """Actions:
 click[x-large], click[features], click[< prev], click[next >], click[back to search] or click[buy now]
 Results show products with number, title and price. A product's page shows its options; click every value that is \
 wanted before click[buy now]. Buying ends the task, and at most 15 actions are allowed."""
+_LIST_RULES = _RULES.replace(
+    "Buying ends the task, and at most 15 actions are allowed.",
+    "The instruction is a numbered list: buy what it asks for in this order, one purchase each. After a purchase you are "
+    "back on the search page for the next one. At most 15 actions are allowed for each purchase.",
+)
+_LIST = (
+    " The instruction is a numbered list of purchases; write the sub-goals of all of them in this order, in one list."
+)
+STEPS_A_PURCHASE = 15
 _FULL_TEXTS = PromptTexts(
     planner=(
         "You plan for an agent in an online shop that must buy what an instruction asks for: the kind of product, its "
@@ -65,10 +74,10 @@ class WebShopBenchmark:
         fixed_options: Repair the original's comparison of options; scores are then not comparable with published ones.
         tagger: What finds the nouns in titles: `spacy`, `textblob`, `rule`, or `auto` for the first installed.
         noise: Probability of a shown mistake before each demonstrated action.
+        purchases: Goals of a task, to be bought one after another; each pays its share of the 10.
     """
 
     name = "webshop"
-    step_limit = 15
     reward_scale = 10.0
     worst_step_reward = 0.0
 
@@ -80,6 +89,7 @@ class WebShopBenchmark:
         fixed_options: bool = False,
         tagger: str = "auto",
         noise: float = 0.0,
+        purchases: int = 1,
     ) -> None:
         if view not in VIEWS:
             raise ConfigError(f"webshop has no view {view!r}; choose one of {', '.join(VIEWS)}.")
@@ -89,13 +99,20 @@ class WebShopBenchmark:
             raise ConfigError(f"webshop data is {data!r}; give a folder or {BUILTIN}.")
         if not isinstance(noise, int | float) or not 0.0 <= noise <= 1.0:
             raise ConfigError(f"webshop noise is {noise}; choose a probability from 0 to 1.")
+        if type(purchases) is not int or purchases < 1:
+            raise ConfigError(f"webshop purchases is {purchases!r}; choose a number from 1.")
         self.view: View = view
         self.goals: GoalKind = goals
+        self.purchases = purchases
+        self.step_limit = STEPS_A_PURCHASE * purchases
         self.fixed_options = fixed_options
         self.tagger = make_tagger(tagger).name
         self._tagger = tagger
         self._noise = noise
         self.texts = SHORT_TEXTS if view == "compact" else _FULL_TEXTS
+        if view != "compact" and purchases > 1:
+            rules = [text.replace(_RULES, _LIST_RULES) for text in (self.texts.executor, self.texts.flat)]
+            self.texts = PromptTexts(self.texts.planner + _LIST, *rules)
         self._data = data
         self._files = () if data == BUILTIN else _official(data)
 
@@ -115,19 +132,29 @@ class WebShopBenchmark:
         return [split for split in ("train", "eval", "test") if SPLITS[split][0] < total]
 
     def tasks(self, split: str) -> Sequence[Task]:
-        """One task a goal, sorted by id, made when it is asked for; `kind` is the department of the product."""
+        """One task a goal, sorted by id, made when it is asked for; `kind` is the department of the product.
+
+        With several purchases the others are drawn from the same split by the id, and `kind` is `purchases-K`.
+        """
         known = self.splits()
         if split not in known:
             raise ConfigError(f"{self._data} has no split {split!r}; choose one of {', '.join(known)}.")
         start, end = SPLITS[split]
-        return _Tasks(self, range(start, self._total() if end is None else min(end, self._total())))
+        numbers = range(start, self._total() if end is None else min(end, self._total()))
+        if len(numbers) < self.purchases:
+            raise ConfigError(
+                f"split {split!r} of {self._data} has {len(numbers)} goals, too few for lists of {self.purchases}; "
+                "set env.kwargs.purchases lower."
+            )
+        return _Tasks(self, numbers, numbers)
 
     def split_hash(self, split: str) -> str:
         """SHA-256 (hex) over ids, products, instructions and price limits of a split in the order of the ids."""
         whole = hashlib.sha256()
         for task in self.tasks(split):
-            goal = self.store.goal(self.goals, task.options["goal"])
-            whole.update(f"{task.id}\n{goal.asin}\n{goal.instruction}\n{goal.price_upper}\n".encode())
+            for number in _numbers(task):
+                goal = self.store.goal(self.goals, number)
+                whole.update(f"{task.id}\n{goal.asin}\n{goal.instruction}\n{goal.price_upper}\n".encode())
         return whole.hexdigest()
 
     def make_env(self) -> gymnasium.Env[str, str]:
@@ -140,13 +167,13 @@ class WebShopBenchmark:
 
     def demonstrate(self, task: Task, rng: random.Random) -> Demonstration:
         """The scripted customer's episode."""
-        return demonstrate(self._env(), task, rng, self._noise, self.step_limit)
+        return demonstrate(self._env(), task, rng, self._noise, STEPS_A_PURCHASE)
 
     def random_blueprint(self, task: Task, rng: random.Random) -> tuple[str, ...]:
-        """The scripted customer's blueprint for the goal of another task."""
+        """The scripted customer's blueprint for other goals than those of the task."""
         total = self._total()
-        other = (task.options["goal"] + rng.randrange(1, max(total, 2))) % total
-        return plan(self.store.goal(self.goals, other))
+        others = [(number + rng.randrange(1, max(total, 2))) % total for number in _numbers(task)]
+        return tuple(subgoal for other in others for subgoal in plan(self.store.goal(self.goals, other)))
 
     def _env(self) -> WebShopEnv:
         return WebShopEnv(self.store, self.view, self.goals, True, self.fixed_options, self._tagger)
@@ -159,10 +186,14 @@ class WebShopBenchmark:
 
 
 class _Tasks(Sequence[Task]):
-    """The tasks of some goals; there are millions of all products, so they are not kept."""
+    """The tasks of some goals; there are millions of all products, so they are not kept.
 
-    def __init__(self, shop: WebShopBenchmark, numbers: range) -> None:
-        self._shop, self._numbers = shop, numbers
+    Args:
+        split: Every goal of the split, from which lists are filled up.
+    """
+
+    def __init__(self, shop: WebShopBenchmark, numbers: range, split: range) -> None:
+        self._shop, self._numbers, self._split = shop, numbers, split
 
     def __len__(self) -> int:
         return len(self._numbers)
@@ -175,9 +206,19 @@ class _Tasks(Sequence[Task]):
 
     def __getitem__(self, at: int | slice) -> Task | Sequence[Task]:
         if isinstance(at, slice):
-            return _Tasks(self._shop, self._numbers[at])
-        number, kind = self._numbers[at], self._shop.goals
-        return Task(f"{kind}-{number:08d}", self._shop.store.goal_category(kind, number), {"goal": number})
+            return _Tasks(self._shop, self._numbers[at], self._split)
+        number, kind, count = self._numbers[at], self._shop.goals, self._shop.purchases
+        identifier = f"{kind}-{number:08d}"
+        if count == 1:
+            return Task(identifier, self._shop.store.goal_category(kind, number), {"goal": number})
+        drawn = random.Random(f"{identifier}x{count}").sample(self._split, count)
+        others = [other for other in drawn if other != number][: count - 1]
+        return Task(f"{identifier}x{count}", f"purchases-{count}", {"goal": (number, *others)})
+
+
+def _numbers(task: Task) -> tuple[int, ...]:
+    goal = task.options["goal"]
+    return (goal,) if isinstance(goal, int) else tuple(goal)
 
 
 @lru_cache(maxsize=4)

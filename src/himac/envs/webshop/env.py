@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import gymnasium
@@ -32,9 +33,13 @@ class WebShopEnv(gymnasium.Env[str, str]):
     random generator. The reward comes with `click[buy now]`, 0 to 1. There is no time limit, and as in the original a
     search after the purchase goes on.
 
-    `info` has the keys `instruction`, `goal` (its number), `won` (bought with reward 1), `available_actions`
-    (`has_search_bar`, `clickables` in the original's order), `admissible_commands`, `tagger`, after `step` `invalid`,
-    and after a purchase `score` (its reward, whatever `exact` says) and `purchase` (a `Purchase`).
+    A list of numbers is a shopping list: after a purchase a new session begins with the next goal, on its search page,
+    under a line that says so. The instruction numbers all goals. Each of K purchases pays its reward / K.
+
+    `info` has the keys `instruction`, `goal` (its number), `won` (all bought with reward 1), `score` (the mean reward,
+    those not yet made as 0, whatever `exact` says), `available_actions` (`has_search_bar`, `clickables` in the
+    original's order), `admissible_commands`, `tagger`, after `step` `invalid`, and after a purchase `purchase` (a
+    `Purchase`).
 
     Args:
         observation_mode: `text` joins the visible texts with ` [SEP] `, `text_rich` marks buttons, a text a line;
@@ -71,6 +76,8 @@ class WebShopEnv(gymnasium.Env[str, str]):
         self.observation_space = AnyText(_LONGEST, min_length=0)
         self.action_space = AnyText(_LONGEST, min_length=0)
         self._session: Session | None = None
+        self.wanted: tuple[Goal, ...] = ()
+        self._rewards: tuple[float, ...] = ()
 
     @property
     def session(self) -> Session:
@@ -82,22 +89,30 @@ class WebShopEnv(gymnasium.Env[str, str]):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
         """Start a session with the goal that `options` names, or with a random one."""
         super().reset(seed=seed)
-        goal = self._select(options or {})
-        self._session = session = Session(self.store, goal, self.tagger, self.fixed_options, self._draw)
+        self.wanted, self._rewards = self._select(options or {}), ()
+        session = self._enter(self.wanted[0])
         return self._text(session), self._info(session)
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
         """Carry out an action; the name must be exact, the argument may be in any case."""
         session = self.session
         valid = session.act(spell(action, session.page, self.observation_mode))
-        info = self._info(session)
-        info["invalid"] = not valid
         bought = session.purchase if valid else None
         if bought is None:
-            return self._text(session), 0.0, False, False, info
-        won = bought.reward == 1.0
-        info |= {"won": won, "score": 100.0 * bought.reward, "purchase": bought}
-        return self._text(session), float(won) if self.exact else bought.reward, True, False, info
+            return self._text(session), 0.0, False, False, self._info(session) | {"invalid": not valid}
+        total = len(self.wanted)
+        self._rewards = (*self._rewards[: total - 1], bought.reward)
+        done, note = len(self._rewards), ""
+        if done < total:
+            session, note = self._enter(self.wanted[done]), f"Purchase {done} of {total} is made.\n"
+        won = self._rewards == (1.0,) * total
+        paid = float(bought.reward == 1.0) if self.exact else bought.reward
+        info = self._info(session) | {"invalid": False, "won": won, "purchase": bought}
+        return note + self._text(session), paid / total, done == total, False, info
+
+    def _enter(self, goal: Goal) -> Session:
+        self._session = Session(self.store, goal, self.tagger, self.fixed_options, self._draw)
+        return self._session
 
     def _text(self, session: Session) -> str:
         return render(session.page, self.observation_mode, session.options, session.purchase)
@@ -110,10 +125,10 @@ class WebShopEnv(gymnasium.Env[str, str]):
         if page.searchable:
             commands.add("search[keywords]")
         return {
-            "instruction": session.goal.instruction,
+            "instruction": write_list([goal.instruction for goal in self.wanted]),
             "goal": session.goal.number,
             "won": False,
-            "score": 0.0,
+            "score": 100.0 * sum(self._rewards) / len(self.wanted),
             "available_actions": {"has_search_bar": page.searchable, "clickables": texts},
             "admissible_commands": sorted(commands),
             "tagger": self.tagger.name,
@@ -122,7 +137,7 @@ class WebShopEnv(gymnasium.Env[str, str]):
     def _draw(self, count: int, total: int) -> list[int]:
         return [int(number) for number in self.np_random.choice(total, count, replace=False)]
 
-    def _select(self, options: dict[str, Any]) -> Goal:
+    def _select(self, options: dict[str, Any]) -> tuple[Goal, ...]:
         unknown = options.keys() - {"goal"}
         if unknown:
             raise ConfigError(f"unknown reset option '{min(map(str, unknown))}'; WebShop's only option is 'goal'.")
@@ -131,6 +146,15 @@ class WebShopEnv(gymnasium.Env[str, str]):
         if wanted is None:
             sums = self.store.sums(self.goals)
             wanted = min(int(np.searchsorted(sums, self.np_random.random() * sums[-1], "right")), total - 1)
-        if isinstance(wanted, bool) or not isinstance(wanted, int | np.integer) or not 0 <= wanted < total:
-            raise ConfigError(f"reset option goal={wanted!r} is no goal number below {total}.")
-        return self.store.goal(self.goals, int(wanted))
+        numbers = wanted if isinstance(wanted, list | tuple) and wanted else [wanted]
+        for number in numbers:
+            if isinstance(number, bool) or not isinstance(number, int | np.integer) or not 0 <= number < total:
+                raise ConfigError(f"reset option goal={wanted!r} is no goal number below {total}, nor a list of such.")
+        return tuple(self.store.goal(self.goals, int(number)) for number in numbers)
+
+
+def write_list(instructions: Sequence[str]) -> str:
+    """One instruction as it is, several with their numbers in one line."""
+    if len(instructions) == 1:
+        return instructions[0]
+    return "; ".join(f"{number}. {text}" for number, text in enumerate(instructions, 1))

@@ -51,23 +51,17 @@ def demonstrate(
         rng: Draws mistakes; unused without noise.
         noise: Probability, before each right action, of a shown mistake (`DemoTurn.train` false), followed by what
             repairs it. Mistakes take steps that would be left over, so they never cost the purchase.
-        step_limit: Actions, mistakes included, before the episode is given up.
+        step_limit: Actions for each purchase, mistakes included, before the episode is given up.
     """
     first, info = env.reset(options=dict(task.options))
-    goal = env.session.goal
-    run = _Run(env, goal, rng, noise, first, step_limit, step_limit - 2 * TRIES - 1 - len(_named(goal)))
-    subgoals = plan(goal)
-    stages = [run.search(), run.open(), *([run.select()] if _named(goal) else []), run.buy()]
-    segments = []
-    for subgoal, stage in zip(subgoals, stages, strict=True):
-        start = run.last
-        turns = list(stage)
-        if not run.over:
-            turns.append(DemoTurn(None, "", sub_done=True))
-        segments.append(DemoSegment(subgoal, start, tuple(turns)))
-        if run.over:
-            break
-    return Demonstration(task, str(info["instruction"]), first, tuple(segments), run.won)
+    last, won, segments = first, False, list[DemoSegment]()
+    for goal in env.wanted:
+        if env.session.goal is not goal:
+            break  # the purchase before was not made
+        run = _Run(env, goal, rng, noise, last, step_limit, step_limit - 2 * TRIES - 1 - len(_named(goal)))
+        segments += run.segments()
+        last, won = run.last, run.won
+    return Demonstration(task, str(info["instruction"]), first, tuple(segments), won)
 
 
 def first_hit(env: WebShopEnv, task: Task) -> float:
@@ -113,6 +107,18 @@ class _Run:
     spare: int
     won: bool = False
     over: bool = False
+
+    def segments(self) -> Iterator[DemoSegment]:
+        """The sub-goals of the blueprint in order, each with what was done for it."""
+        stages = [self.search(), self.open(), *([self.select()] if _named(self.goal) else []), self.buy()]
+        for subgoal, stage in zip(plan(self.goal), stages, strict=True):
+            start = self.last
+            turns = list(stage)
+            if not self.over:
+                turns.append(DemoTurn(None, "", sub_done=True))
+            yield DemoSegment(subgoal, start, tuple(turns))
+            if self.over:
+                return
 
     def search(self) -> Iterator[DemoTurn]:
         query = _query(self.goal)
