@@ -7,6 +7,7 @@ import random
 
 from himac.envs.sokoban.benchmark import SokobanBenchmark
 from himac.envs.sokoban.level import WALL, Level
+from himac.envs.sokoban.levels import BUILTIN_SETS
 from himac.envs.sokoban.solver import walk_distances
 from himac.envs.sokoban.state import DIRECTIONS, State, strides
 
@@ -42,7 +43,7 @@ def solved_by_chance(benchmark: SokobanBenchmark, split: str) -> float:
 
 def main() -> None:
     """Print a line a set and split."""
-    for name in ("short", "long", "two"):
+    for name in BUILTIN_SETS:
         benchmark = SokobanBenchmark(f"builtin:{name}")
         known = {puzzle(level) for level in benchmark.levels("train")}
         for split in ("valid", "test"):

@@ -24,6 +24,9 @@ from himac.types import Demonstration, PromptTexts, Task
 
 BUILTIN_PREFIX = "builtin:"
 _BUILTIN_NAMES = ", ".join(BUILTIN_PREFIX + name for name in BUILTIN_SETS)
+# 15 is the published limit of the one-box setting; a level of the other sets may need more moves than that.
+_STEP_LIMITS = {"short": 15, "long": 30, "two": 30, "three": 45}
+_STEP_LIMIT = 120
 
 _CELLS = "The board is a grid; r2c3 is row 2, column 3, counted from 0 at the top left with the outer walls."
 _SYMBOLS = "Symbols: # wall, _ floor, . target, $ box, * box on a target, @ player, + player on a target."
@@ -62,8 +65,9 @@ class SokobanBenchmark:
     """Sokoban levels as tasks; a task's kind is its difficulty class (boxes, size, optimal length).
 
     Args:
-        data: `builtin:short` (6x6, one box), `builtin:long` (6x6, one box, at least 8 moves) or `builtin:two` (7x7, two
-            boxes, at least 8 moves), a level file, or a folder with one file or folder of levels a split.
+        data: `builtin:short` (6x6, one box), `builtin:long` (6x6, one box, at least 8 moves), `builtin:two` (7x7, two
+            boxes, at least 8 moves) or `builtin:three` (7x7, three boxes, at least 12 moves), a level file, or a folder
+            with one file or folder of levels a split.
         view: `coordinates` lists positions, for small models; `grid` draws the board and explains the rules. With
             pictures it decides about the rules and how cells are called.
         noise: Probability of a shown mistake before each demonstrated move.
@@ -91,8 +95,8 @@ class SokobanBenchmark:
             raise ConfigError(f"sokoban data is {data!r}; give a path or one of {_BUILTIN_NAMES}")
         full = _full_texts(_SPRITES if observation == "image" else _SYMBOLS)
         self.texts = SHORT_TEXTS if view == "coordinates" else full
-        # 15 is the published limit of the one-box setting; a level of the other sets may need more moves than that.
-        self.step_limit = 15 if data == f"{BUILTIN_PREFIX}short" else 30 if data.startswith(BUILTIN_PREFIX) else 120
+        named = data.removeprefix(BUILTIN_PREFIX) if data.startswith(BUILTIN_PREFIX) else ""
+        self.step_limit = _STEP_LIMITS.get(named, _STEP_LIMIT)
         self._view = view
         self._noise = noise
         self._data = data

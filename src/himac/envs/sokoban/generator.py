@@ -188,6 +188,7 @@ BUILTIN_SCALES = {
     "short": Scale(6, 6, 1, max_moves=10),
     "long": Scale(6, 6, 1, min_moves=8),
     "two": Scale(7, 7, 2, min_moves=8, max_moves=24),
+    "three": Scale(7, 7, 3, min_moves=12, max_moves=36),
 }
 """The sets that come with the package; `short` is the setting of the published comparisons."""
 BUILTIN_COUNTS = {"train": 3000, "valid": 200, "test": 200}

@@ -13,7 +13,7 @@ from himac.errors import DataError
 PACKED = ".jsonl.xz"
 TEXT = ".txt"
 BUILTIN_DIR = Path(__file__).with_name("builtin")
-BUILTIN_SETS = ("short", "long", "two")
+BUILTIN_SETS = ("short", "long", "two", "three")
 BUILTIN_SPLITS = ("train", "valid", "test")
 
 

@@ -32,20 +32,24 @@ def test_is_a_benchmark() -> None:
     assert list(benchmark.splits()) == ["train", "valid", "test"]
 
 
-@pytest.mark.parametrize("data", ["short", "long", "two"])
-def test_built_in_sets(data: str) -> None:
+@pytest.mark.parametrize(
+    ("data", "kind", "step_limit"),
+    [("short", "1box-6x6-", 15), ("long", "1box-6x6-", 30), ("two", "2box-7x7-", 30), ("three", "3box-7x7-", 45)],
+)
+def test_built_in_sets(data: str, kind: str, step_limit: int) -> None:
     benchmark = SokobanBenchmark(f"builtin:{data}")
+    assert benchmark.step_limit == step_limit
     check_benchmark(benchmark)
     hashes = {benchmark.split_hash(split) for split in benchmark.splits()}
     assert len(hashes) == 3
     assert hashes == {SokobanBenchmark(f"builtin:{data}").split_hash(split) for split in benchmark.splits()}
     kinds = {task.kind for task in benchmark.tasks("valid")}
     assert len(kinds) > 1
-    assert all(kind.startswith("2box-7x7-" if data == "two" else "1box-6x6-") for kind in kinds)
+    assert all(known.startswith(kind) for known in kinds)
 
 
 @pytest.mark.parametrize("view", ["coordinates", "grid"])
-@pytest.mark.parametrize("data", ["short", "two"])
+@pytest.mark.parametrize("data", ["short", "two", "three"])
 def test_demonstrations_replay_and_win(data: str, view: Any) -> None:
     benchmark = SokobanBenchmark(f"builtin:{data}", view=view, noise=0.15)
     env = benchmark.make_env()
