@@ -72,3 +72,16 @@ def test_the_figures_of_a_million_products_are_those_measured() -> None:
     assert build["products"] == 1_000_000
     assert MILLION["queries"] == 300
     assert MILLION["wall_ms"]["median"] < MILLION["bar_ms"]
+
+
+def test_the_figures_of_the_lists_are_those_measured() -> None:
+    results = json.loads((ROOT / "benchmarks" / "results" / "webshop_list.json").read_text(encoding="utf-8"))
+    section = PAGE.split("## Shopping lists")[1].split("## A small model")[0]
+    table = [line for line in section.splitlines() if line.startswith("|")][2:]
+    expected = []
+    for count, one in results.items():
+        assert one["tagger"] == "textblob"
+        figures = [one[key] for key in ("success", "mean_steps", "max_steps", "step_limit")]
+        lengths = [f"{one[kind]['mean']} / {one[kind]['max']}" for kind in ("planner", "executor", "flat", "hiper")]
+        expected.append([count, *map(str, figures), *lengths, one["split_hash"][:12]])
+    assert rows("\n".join(table)) == expected
