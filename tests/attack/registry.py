@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from attack import environments, tokens
+from attack import environments, lists, tokens
 from attack.base import Attack
 
 ATTACKS: tuple[Attack, ...] = (
@@ -13,4 +13,6 @@ ATTACKS: tuple[Attack, ...] = (
     Attack("environments: misbehave in rollout workers", environments.in_rollout_workers, 52, sample=1, limit_s=120),
     Attack("environments: the parent of workers is killed", environments.parent_killed, 12, sample=1, limit_s=180),
     Attack("environments: all of a command's episodes fail", environments.all_fails, tries=4, sample=1, limit_s=120),
+    Attack("lists: chores paid twice or out of turn", lists.chores_pay_once_and_in_turn, tries=2000, sample=4),
+    Attack("lists: purchases paid twice or out of turn", lists.purchases_pay_once_and_in_turn, tries=600, sample=4),
 )

@@ -36,8 +36,8 @@ Results show products with number, title and price. A product's page shows its o
 wanted before click[buy now]. Buying ends the task, and at most 15 actions are allowed."""
 _LIST_RULES = _RULES.replace(
     "Buying ends the task, and at most 15 actions are allowed.",
-    "The instruction is a numbered list: buy what it asks for in this order, one purchase each. After a purchase you are "
-    "back on the search page for the next one. At most 15 actions are allowed for each purchase.",
+    "The instruction is a numbered list: buy what it asks for in this order, one purchase each. After a purchase you "
+    "are back on the search page for the next one. At most 15 actions are allowed for each purchase.",
 )
 _LIST = (
     " The instruction is a numbered list of purchases; write the sub-goals of all of them in this order, in one list."

@@ -146,7 +146,7 @@ class WebShopEnv(gymnasium.Env[str, str]):
         if wanted is None:
             sums = self.store.sums(self.goals)
             wanted = min(int(np.searchsorted(sums, self.np_random.random() * sums[-1], "right")), total - 1)
-        numbers = wanted if isinstance(wanted, list | tuple) and wanted else [wanted]
+        numbers: Sequence[Any] = wanted if isinstance(wanted, list | tuple) and wanted else [wanted]
         for number in numbers:
             if isinstance(number, bool) or not isinstance(number, int | np.integer) or not 0 <= number < total:
                 raise ConfigError(f"reset option goal={wanted!r} is no goal number below {total}, nor a list of such.")

@@ -128,7 +128,7 @@ def test_the_rules_speak_of_a_list() -> None:
 
 @pytest.mark.parametrize("purchases", [0, -1, True, 1.5, "2"])
 def test_bad_numbers(purchases: object) -> None:
-    with pytest.raises(ConfigError, match="purchases is .*; choose a number from 1"):
+    with pytest.raises(ConfigError, match=r"purchases is .*; choose a number from 1"):
         WebShopBenchmark(tagger="rule", purchases=purchases)  # type: ignore[arg-type]
 
 
