@@ -142,7 +142,7 @@ def test_installed_packages_add_benchmarks(monkeypatch: pytest.MonkeyPatch) -> N
         EntryPoint("alfworld", "colour_package:ColourBenchmark", registry.GROUP),
     ]
     monkeypatch.setattr(registry, "entry_points", lambda group: points)
-    assert benchmark_names() == ["alfworld", "broken", "colours", "lost", "sokoban", "webshop"]
+    assert benchmark_names() == ["alfworld", "broken", "chores", "colours", "lost", "sokoban", "webshop"]
     assert isinstance(make_benchmark("colours"), ColourBenchmark)
     with pytest.raises(MissingDependencyError, match="package_that_is_gone"):
         make_benchmark("lost")
