@@ -124,6 +124,9 @@ class ScriptedEngine:
     def load_weights(self, weights: Any) -> None:
         self.queue.clear()
 
+    def forget(self) -> None:
+        pass
+
     def score(self, sequences: Sequence[Sequence[int]], temperature: float = 1.0) -> list[np.ndarray]:
         return [np.full(len(s), -0.5, dtype=np.float32) for s in sequences]
 
