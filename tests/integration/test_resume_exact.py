@@ -1,0 +1,120 @@
+"""A run is a function of configuration, seed and machine: resumed from any of its checkpoints it ends the same.
+
+Each resumed run begins without caches, so this shows whatever an uninterrupted one carries along in them. The
+arithmetic is that of an `OrderSensitive` model, with which every machine sees a change of order.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import himac.cli.train
+from himac.cli.train import run_training
+from himac.config import Config
+from himac.config_file import parse_config
+from himac.engines.local import loading
+from himac.rollout.runtime import build_runtime
+from himac.train.checkpoint import save_model
+from himac.train.value import VALUE_FILE
+from himac.train.warmstart import warmstart
+from himac.types import PromptTexts
+from support.learning import AGENTS, WORDS, CarelessColours, make_toy_model, toy_config
+from support.order import OrderSensitive, order_sensitive
+
+SMALL: dict[str, dict[str, Any]] = {
+    "himac": {"tasks": 4, "plans": 4, "executions": 3},
+    "grpo": {"tasks": 4, "samples": 4},
+    "ppo": {"tasks": 4, "samples": 4, "reward_kl": 0.05},
+    "hiper": {"tasks": 4, "samples": 4},
+}
+
+
+class Wordy(CarelessColours):
+    """Prompts with more than the 16 tokens from which on sessions share what is encoded."""
+
+    texts = PromptTexts(planner="Plan. " * 12, executor="Act. Goal. " * 8, flat="Act. " * 16)
+
+
+def configuration(algorithm: str, model: Path, iterations: int = 2, **more: dict[str, Any]) -> Config:
+    """Few slots for many episodes, evaluations in between, and a checkpoint wherever there can be one."""
+    train = {"iterations": iterations, "eval_every": 1, "eval_tasks": 5, "max_live": 6}
+    kept = {"checkpoint_every": 1, "checkpoint_phases": True, "keep_checkpoints": 1000}
+    tree = toy_config(algorithm, 1, SMALL[algorithm]).model_dump(mode="json")
+    tree["model"]["path"] = str(model)
+    tree["threads"] = 1
+    tree["train"] |= train | kept | {"learner": {"lr": 2e-3, "mini_batches": 2}}
+    for part, settings in more.items():
+        tree[part] |= settings
+    return parse_config(tree)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A careless imitator for each kind of agent: episodes of all lengths, some of which succeed."""
+    torch.set_num_threads(1)
+    made = {}
+    for algorithm, agent in (("himac", "hierarchical"), ("grpo", "flat"), ("hiper", "hiper")):
+        folder = tmp_path_factory.mktemp(agent)
+        untrained = make_toy_model(folder / "untrained", words=WORDS.get(agent, ()))
+        config = toy_config(algorithm)
+        config = config.model_copy(update={"warmstart": config.warmstart.model_copy(update={"passes": 40})})
+        with build_runtime(config, str(untrained), 64, Wordy(0.2)) as runtime:
+            warmstart(runtime)
+            made[agent] = save_model(folder / "model", runtime.model, runtime.tokenizer)
+    return made
+
+
+@pytest.fixture(autouse=True)
+def _any_machine_sees_the_order(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(loading, "load_model", order_sensitive(loading.load_model))
+    monkeypatch.setattr(himac.cli.train, "build_benchmark", lambda config: Wordy())
+    return
+
+
+def content(run: Path) -> dict[str, bytes]:
+    """What must be equal to the byte: the metrics and the last weights."""
+    last = run / "checkpoints" / (run / "checkpoints" / "latest").read_text().strip()
+    files = [run / "metrics.jsonl", *(last / name for name in ("model.safetensors", VALUE_FILE))]
+    return {path.name: path.read_bytes() for path in files if path.exists()}
+
+
+def check(config: Config, folder: Path, rounds: int = 1) -> list[dict[str, Any]]:
+    """Train, then resume a copy from every checkpoint; the records of the whole run."""
+    whole = folder / "whole"
+    run_training(config, whole, resume=False)
+    expected = content(whole)
+    names = sorted(path.name for path in (whole / "checkpoints").iterdir() if path.is_dir())[:-1]
+    assert len(names) >= config.train.iterations - 1
+    different = []
+    for name in names:
+        resumed = folder / name
+        shutil.copytree(whole, resumed)
+        (resumed / "checkpoints" / "latest").write_text(name)
+        run_training(config, resumed, resume=True)
+        different += [f"{file} from {name}" for file, found in content(resumed).items() if found != expected[file]]
+    assert different == []
+    return [json.loads(line) for line in expected["metrics.jsonl"].splitlines()]
+
+
+def test_the_arithmetic_shows_the_order(models: dict[str, Path]) -> None:
+    """Otherwise equal files would show nothing."""
+    model, _ = loading.load_model(str(models["flat"]))
+    assert isinstance(model.get_output_embeddings(), OrderSensitive)
+    hidden = torch.ones(3, model.config.hidden_size)
+    first, second, third = model.get_output_embeddings()(hidden).log_softmax(-1)
+    assert not torch.equal(first, second)
+    assert torch.allclose(first, third, atol=1e-4)
+
+
+@pytest.mark.parametrize("algorithm", SMALL)
+def test_resumed_from_every_checkpoint(algorithm: str, models: dict[str, Path], tmp_path: Path) -> None:
+    records = check(configuration(algorithm, models[AGENTS[algorithm]]), tmp_path)
+    trained = [record for record in records if record["kind"] == "train"]
+    assert any(record["grad_norm"] > 0 for record in trained)
