@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from attack import environments, tokens
+from attack import environments, resume, tokens
 from attack.base import Attack
 
 ATTACKS: tuple[Attack, ...] = (
@@ -13,4 +13,5 @@ ATTACKS: tuple[Attack, ...] = (
     Attack("environments: misbehave in rollout workers", environments.in_rollout_workers, 52, sample=1, limit_s=120),
     Attack("environments: the parent of workers is killed", environments.parent_killed, 12, sample=1, limit_s=180),
     Attack("environments: all of a command's episodes fail", environments.all_fails, tries=4, sample=1, limit_s=120),
+    Attack("resume: killed up to five times, continued", resume.killed_and_resumed, tries=20, sample=1, limit_s=900),
 )

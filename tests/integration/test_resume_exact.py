@@ -6,9 +6,10 @@ arithmetic is that of an `OrderSensitive` model, with which every machine sees a
 
 from __future__ import annotations
 
+import functools
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,8 @@ from himac.rollout.runtime import build_runtime
 from himac.train.checkpoint import save_model
 from himac.train.value import VALUE_FILE
 from himac.train.warmstart import warmstart
-from himac.types import PromptTexts
-from support.learning import AGENTS, WORDS, CarelessColours, make_toy_model, toy_config
-from support.order import OrderSensitive, order_sensitive
+from support.learning import AGENTS, WORDS, make_toy_model, toy_config
+from support.order import OrderSensitive, Wordy, order_sensitive
 
 SMALL: dict[str, dict[str, Any]] = {
     "himac": {"tasks": 4, "plans": 4, "executions": 3},
@@ -34,12 +34,6 @@ SMALL: dict[str, dict[str, Any]] = {
     "ppo": {"tasks": 4, "samples": 4, "reward_kl": 0.05},
     "hiper": {"tasks": 4, "samples": 4},
 }
-
-
-class Wordy(CarelessColours):
-    """Prompts with more than the 16 tokens from which on sessions share what is encoded."""
-
-    texts = PromptTexts(planner="Plan. " * 12, executor="Act. Goal. " * 8, flat="Act. " * 16)
 
 
 def configuration(algorithm: str, model: Path, iterations: int = 2, **more: dict[str, Any]) -> Config:
@@ -56,26 +50,27 @@ def configuration(algorithm: str, model: Path, iterations: int = 2, **more: dict
 
 
 @pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A careless imitator for each kind of agent: episodes of all lengths, some of which succeed."""
-    torch.set_num_threads(1)
-    made = {}
-    for algorithm, agent in (("himac", "hierarchical"), ("grpo", "flat"), ("hiper", "hiper")):
+def imitator(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """A careless imitator with an algorithm's agent: episodes of all lengths, some of which succeed."""
+
+    @functools.cache
+    def make(agent: str) -> Path:
+        torch.set_num_threads(1)
         folder = tmp_path_factory.mktemp(agent)
         untrained = make_toy_model(folder / "untrained", words=WORDS.get(agent, ()))
-        config = toy_config(algorithm)
-        config = config.model_copy(update={"warmstart": config.warmstart.model_copy(update={"passes": 40})})
-        with build_runtime(config, str(untrained), 64, Wordy(0.2)) as runtime:
+        config = toy_config(next(name for name, kind in AGENTS.items() if kind == agent))
+        config = config.model_copy(update={"warmstart": config.warmstart.model_copy(update={"passes": 30})})
+        with build_runtime(config, str(untrained), 64, Wordy()) as runtime:
             warmstart(runtime)
-            made[agent] = save_model(folder / "model", runtime.model, runtime.tokenizer)
-    return made
+            return save_model(folder / "model", runtime.model, runtime.tokenizer)
+
+    return lambda algorithm: make(AGENTS[algorithm])
 
 
 @pytest.fixture(autouse=True)
-def _any_machine_sees_the_order(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _any_machine_sees_the_order(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loading, "load_model", order_sensitive(loading.load_model))
     monkeypatch.setattr(himac.cli.train, "build_benchmark", lambda config: Wordy())
-    return
 
 
 def content(run: Path) -> dict[str, bytes]:
@@ -85,7 +80,7 @@ def content(run: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in files if path.exists()}
 
 
-def check(config: Config, folder: Path, rounds: int = 1) -> list[dict[str, Any]]:
+def check(config: Config, folder: Path) -> list[dict[str, Any]]:
     """Train, then resume a copy from every checkpoint; the records of the whole run."""
     whole = folder / "whole"
     run_training(config, whole, resume=False)
@@ -103,9 +98,9 @@ def check(config: Config, folder: Path, rounds: int = 1) -> list[dict[str, Any]]
     return [json.loads(line) for line in expected["metrics.jsonl"].splitlines()]
 
 
-def test_the_arithmetic_shows_the_order(models: dict[str, Path]) -> None:
+def test_the_arithmetic_shows_the_order(imitator: Callable[[str], Path]) -> None:
     """Otherwise equal files would show nothing."""
-    model, _ = loading.load_model(str(models["flat"]))
+    model, _ = loading.load_model(str(imitator("himac")))
     assert isinstance(model.get_output_embeddings(), OrderSensitive)
     hidden = torch.ones(3, model.config.hidden_size)
     first, second, third = model.get_output_embeddings()(hidden).log_softmax(-1)
@@ -113,8 +108,44 @@ def test_the_arithmetic_shows_the_order(models: dict[str, Path]) -> None:
     assert torch.allclose(first, third, atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    "algorithm",
+    ["himac", "ppo", pytest.param("grpo", marks=pytest.mark.slow), pytest.param("hiper", marks=pytest.mark.slow)],
+)
+def test_resumed_from_every_checkpoint(algorithm: str, imitator: Callable[[str], Path], tmp_path: Path) -> None:
+    records = check(configuration(algorithm, imitator(algorithm)), tmp_path)
+    assert any(record["grad_norm"] > 0 for record in records if record["kind"] == "train")
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", SMALL)
-def test_resumed_from_every_checkpoint(algorithm: str, models: dict[str, Path], tmp_path: Path) -> None:
-    records = check(configuration(algorithm, models[AGENTS[algorithm]]), tmp_path)
-    trained = [record for record in records if record["kind"] == "train"]
-    assert any(record["grad_norm"] > 0 for record in trained)
+@pytest.mark.parametrize(
+    ("part", "settings"),
+    [
+        pytest.param("train", {"rollout_workers": 2}, id="rollout workers"),
+        pytest.param("env", {"workers": 2}, id="environment workers"),
+        pytest.param("env", {"workers": 2, "overlap": 2}, id="environments beside the engine"),
+    ],
+)
+def test_resumed_with_workers(
+    algorithm: str, part: str, settings: dict[str, Any], imitator: Callable[[str], Path], tmp_path: Path
+) -> None:
+    check(configuration(algorithm, imitator(algorithm), 2, **{part: settings}), tmp_path)
+
+
+@pytest.mark.slow
+def test_resumed_with_two_threads(imitator: Callable[[str], Path], tmp_path: Path) -> None:
+    check(configuration("himac", imitator("himac")).model_copy(update={"threads": 2}), tmp_path)
+    torch.set_num_threads(1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("overlap", [0, 2])
+def test_environment_workers_change_nothing(overlap: int, imitator: Callable[[str], Path], tmp_path: Path) -> None:
+    """Environments that answer in another order each time, in this process and in two others."""
+    found = []
+    for number, workers in enumerate((0, 2, 2)):
+        config = configuration("himac", imitator("himac"), 1, env={"workers": workers, "overlap": overlap})
+        run_training(config, tmp_path / str(number), resume=False)
+        found.append(content(tmp_path / str(number)))
+    assert found[0] == found[1] == found[2]

@@ -1,12 +1,17 @@
-"""A model whose numbers depend on what else is computed in the same pass, as those of a fast matrix product do."""
+"""What shows any change of order: a model whose numbers depend on the batch, and a benchmark of slow environments."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
+import gymnasium
 import torch
 from torch import Tensor, nn
+
+from himac.types import PromptTexts
+from support.learning import CarelessColours
+from support.toy import Hesitant
 
 
 class OrderSensitive(nn.Linear):
@@ -30,3 +35,15 @@ def order_sensitive(load: Callable[..., tuple[Any, Any]]) -> Callable[..., tuple
         return model, tokenizer
 
     return loaded
+
+
+class Wordy(CarelessColours):
+    """Prompts with more than the 16 tokens from which on sessions share what is encoded."""
+
+    texts = PromptTexts(planner="Plan. " * 12, executor="Act. Goal. " * 8, flat="Act. " * 16)
+
+    def __init__(self) -> None:
+        super().__init__(0.2)
+
+    def make_env(self) -> gymnasium.Env[str, str]:
+        return Hesitant()

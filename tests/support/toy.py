@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
@@ -36,6 +37,14 @@ class ColourEnv(gymnasium.Env[str, str]):
         self.said.append(action)
         won = self.said[-len(self.wanted) :] == self.wanted
         return f"you said {action}", float(won), won, False, {"won": won, "invalid": False}
+
+
+class Hesitant(ColourEnv):
+    """Takes another time for each step, in every run."""
+
+    def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
+        time.sleep(random.SystemRandom().random() * 0.004)
+        return super().step(action)
 
 
 class ColourBenchmark:
