@@ -151,7 +151,7 @@ MEANINGS = {
     "warmstart.context_weight": "Weight of predicting prompts and observations, beside 1 for replies.",
     "warmstart.keep_success_only": "Leave out demonstrations that did not solve their task.",
     "warmstart.freeze_vision": "As `train.learner.freeze_vision`. A tower from scratch has to learn here.",
-    "warmstart.checkpoint_s": "Seconds between checkpoints, from which a killed warm start goes on. 0: every step.",
+    "warmstart.checkpoint_steps": "Steps between checkpoints, from which a killed warm start goes on.",
     "train.iterations": "Iterations of the run.",
     "train.env_steps": "Stop after the iteration in which this many environment steps are reached. Null: no limit.",
     "train.learner.optimizer": "As in `warmstart.optimizer`.",

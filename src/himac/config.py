@@ -346,7 +346,7 @@ class WarmstartConfig(_Node):
     context_weight: Annotated[float, Field(ge=0)] = 0.2
     keep_success_only: bool = True
     freeze_vision: bool = False
-    checkpoint_s: Annotated[float, Field(ge=0)] = 120.0
+    checkpoint_steps: Positive = 100
 
 
 class TrainConfig(_Node):

@@ -90,8 +90,8 @@ def _configuration(kind: int) -> dict[str, Any]:
         tree[part] = {**tree.get(part, {}), **settings}
     tree["seed"] = kind
     tree["warmstart"]["formats"] = [tree["agent"]["name"]]
-    if "checkpoint_s" in WarmstartConfig.model_fields:
-        tree["warmstart"]["checkpoint_s"] = 0
+    if "checkpoint_steps" in WarmstartConfig.model_fields:
+        tree["warmstart"]["checkpoint_steps"] = 1
     return tree
 
 

@@ -136,7 +136,7 @@ def test_killed_in_initialisation_and_warm_start(cli: Cli, tiny_yaml: Path, tiny
     """Stages before reinforcement learning are gone on with or kept whole, and end in the same model."""
     run, _ = kill_and_resume(
         cli,
-        ("train", tiny_yaml, "warmstart.checkpoint_s=0"),
+        ("train", tiny_yaml, "warmstart.checkpoint_steps=1"),
         [
             lambda run: (run / "config.yaml").exists(),
             lambda run: (run / "init").exists(),
@@ -154,7 +154,7 @@ def test_killed_in_initialisation_and_warm_start(cli: Cli, tiny_yaml: Path, tiny
 @pytest.mark.slow
 def test_a_killed_warm_start_command_goes_on(cli: Cli, tiny_yaml: Path, tiny_model: Path) -> None:
     model, kept = tiny_model.with_name("init"), cli.folder / "out.unfinished"
-    args = ("warmstart", tiny_yaml, "out", "--model", model, "warmstart.checkpoint_s=0")
+    args = ("warmstart", tiny_yaml, "out", "--model", model, "warmstart.checkpoint_steps=1")
     done = cli.start(*args).when(lambda: warm_steps(kept) >= 2).send(signal.SIGKILL)
     assert done.code == -signal.SIGKILL
     refused = cli.run(*args)

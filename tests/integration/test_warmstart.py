@@ -73,7 +73,7 @@ def imitate(
     """
     torch.set_num_threads(1)
     config = toy_config("himac")
-    settings = config.warmstart.model_copy(update={"passes": 12, "checkpoint_s": 0.0, **changed})
+    settings = config.warmstart.model_copy(update={"passes": 12, "checkpoint_steps": 1, **changed})
 
     def tick(step: int, steps: int, metrics: dict[str, float]) -> None:
         assert steps > 6

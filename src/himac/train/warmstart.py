@@ -14,6 +14,7 @@ from himac.agents.base import AgentBase
 from himac.agents.describer import Describer
 from himac.config import Config
 from himac.envs.base import Benchmark, demonstrations
+from himac.engines.local.vision import forget_pictures
 from himac.errors import CheckpointError, ConfigError, DataError
 from himac.rollout.runtime import AGENTS, Runtime
 from himac.seeding import derive_seed
@@ -151,17 +152,16 @@ def warmstart(
             )
         learner.load_state_dict(state["learner"])
         losses, earlier_s = list(state["losses"]), state["seconds"]
-    saved = time.perf_counter()
     for number, batch in enumerate(batches[len(losses) :], start=len(losses) + 1):
         metrics = learner.supervised(batch)
         losses.append(metrics["loss"])
         if progress is not None:
             progress(number, len(batches), metrics)
-        if unfinished is not None and time.perf_counter() - saved >= settings.checkpoint_s:
+        if unfinished is not None and number % settings.checkpoint_steps == 0 and number < len(batches):
             seconds = earlier_s + time.perf_counter() - started
             state = {"identity": identity, "learner": learner.state_dict(), "losses": losses, "seconds": seconds}
             save_checkpoint(unfinished.folder, f"step-{number:06d}", runtime.model, runtime.tokenizer, state, keep=1)
-            saved = time.perf_counter()
+            forget_pictures(runtime.model)  # whoever goes on from here has none either
     runtime.engine.load_weights(dict(runtime.model.state_dict()))
     return WarmstartReport(
         demonstrations=shown,
