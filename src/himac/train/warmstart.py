@@ -13,8 +13,8 @@ from typing import Any
 from himac.agents.base import AgentBase
 from himac.agents.describer import Describer
 from himac.config import Config
-from himac.envs.base import Benchmark, demonstrations
 from himac.engines.local.vision import forget_pictures
+from himac.envs.base import Benchmark, demonstrations
 from himac.errors import CheckpointError, ConfigError, DataError
 from himac.rollout.runtime import AGENTS, Runtime
 from himac.seeding import derive_seed
