@@ -20,9 +20,10 @@ import himac.cli.train
 from himac.cli.train import run_training
 from himac.config import Config
 from himac.config_file import parse_config
-from himac.engines.local import loading
-from himac.rollout.runtime import build_runtime
+from himac.engines.local import loading, vision
+from himac.rollout.runtime import build_benchmark, build_runtime
 from himac.train.checkpoint import save_model
+from himac.train.learner import Learner
 from himac.train.value import VALUE_FILE
 from himac.train.warmstart import warmstart
 from support.learning import AGENTS, WORDS, make_toy_model, toy_config
@@ -149,3 +150,53 @@ def test_environment_workers_change_nothing(overlap: int, imitator: Callable[[st
         run_training(config, tmp_path / str(number), resume=False)
         found.append(content(tmp_path / str(number)))
     assert found[0] == found[1] == found[2]
+
+
+PICTURES: dict[str, Any] = {
+    "threads": 1,
+    "init": {"vocab_size": 400, "hidden_size": 32, "layers": 2, "heads": 2, "kv_heads": 1, "max_position": 1024}
+    | {"tokenizer_games": 4}
+    | {"vision": {"patch_size": 16, "merge_size": 1, "hidden_size": 32, "layers": 1, "heads": 2, "intermediate": 64}},
+    "env": {"name": "sokoban", "kwargs": {"data": "builtin:short", "observation": "image", "image_size": 96}}
+    | {"step_limit": 5},
+    "agent": {"name": "flat", "max_context": 512, "flat": {"max_tokens": 8, "thoughts": False}},
+    "algo": {"name": "grpo", "tasks": 2, "samples": 3},
+    "warmstart": {"games": 6, "passes": 3, "batch_tokens": 600, "formats": ["flat"]}
+    | {"freeze_vision": True, "checkpoint_steps": 3},
+    "train": {"iterations": 3, "eval_every": 2, "eval_tasks": 3, "checkpoint_every": 1, "keep_checkpoints": 1000}
+    | {"learner": {"lr": 1e-3, "kl_coef": 0.05}},
+}
+
+
+@pytest.mark.slow
+def test_pictures_are_resumed_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Features of a frozen tower are kept, by model and reference, and depend on what was encoded together."""
+    encode, supervised = vision._encode, Learner.supervised
+
+    def uneven(model: Any, pictures: Any) -> dict[str, vision.Features]:
+        made = encode(model, pictures)
+        return {
+            key: vision.Features(one.embeds * (1 + 1e-6 * place), one.deep)
+            for place, (key, one) in enumerate(made.items())
+        }
+
+    monkeypatch.setattr(vision, "_encode", uneven)
+    monkeypatch.setattr(himac.cli.train, "build_benchmark", build_benchmark)
+    config = parse_config(PICTURES)
+    check(config, tmp_path)
+
+    steps = 0
+
+    def stopped(learner: Learner, rows: Any) -> dict[str, float]:
+        nonlocal steps
+        steps += 1
+        if steps in (5, 6):  # in the second part of the warm start, and again as it goes on
+            raise KeyboardInterrupt
+        return supervised(learner, rows)
+
+    monkeypatch.setattr(Learner, "supervised", stopped)
+    for number in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            run_training(config, tmp_path / "stopped", resume=number > 0)
+    run_training(config, tmp_path / "stopped", resume=True)
+    assert content(tmp_path / "stopped") == content(tmp_path / "whole")
