@@ -35,8 +35,8 @@ _BASE: dict[str, Any] = {
         "flat": {"max_tokens": 12, "thoughts": False},
         "hiper": {"max_tokens": 24},
     },
-    "warmstart": {"games": 20, "passes": 8, "batch_tokens": 1200, "lr": 0.02},
-    "train": {"iterations": 3, "checkpoint_every": 1, "checkpoint_phases": True, "eval_every": 1, "eval_tasks": 4}
+    "warmstart": {"games": 20, "passes": 10, "batch_tokens": 1200, "lr": 0.02},
+    "train": {"iterations": 2, "checkpoint_every": 1, "checkpoint_phases": True, "eval_every": 1, "eval_tasks": 4}
     | {"max_live": 6, "learner": {"lr": 1e-3, "mini_batches": 2}},
 }
 _RUNS: tuple[dict[str, Any], ...] = (
@@ -88,8 +88,8 @@ def _configuration(kind: int) -> dict[str, Any]:
     tree = {key: dict(value) if isinstance(value, dict) else value for key, value in _BASE.items()}
     for part, settings in _RUNS[kind].items():
         tree[part] = {**tree.get(part, {}), **settings}
-    tree["seed"] = kind
-    tree["warmstart"]["formats"] = [tree["agent"]["name"]]
+    tree["seed"] = 3
+    tree["warmstart"]["formats"] = ["hiper"] if tree["agent"]["name"] == "hiper" else ["hierarchical", "flat"]
     if "checkpoint_steps" in WarmstartConfig.model_fields:
         tree["warmstart"]["checkpoint_steps"] = 1
     return tree
