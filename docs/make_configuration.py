@@ -76,6 +76,8 @@ MEANINGS = {
     "env.invalid_penalty": "Reward of an action that the environment rejects. A failed episode pays it for each step "
     "it did not take, too: below 0 a slow failure returns more than a fast one, at 0 they return the same.",
     "env.workers": "Processes that run environments. 0 runs them in this process.",
+    "env.overlap": "Steps of the local engine that an environment may work beside. 0: the engine waits after each "
+    "step. 2 is faster with `env.workers` and environments that need a millisecond or more.",
     "env.timeout_s": "Seconds an environment may take to answer before its episode ends as `env_error`.",
     "env.max_observation_chars": "Characters after which the texts of an environment are cut.",
     "agent.name": "`hierarchical` is planner and executor in one model, `flat` one policy, `hiper` one that keeps or "
@@ -149,6 +151,7 @@ MEANINGS = {
     "warmstart.context_weight": "Weight of predicting prompts and observations, beside 1 for replies.",
     "warmstart.keep_success_only": "Leave out demonstrations that did not solve their task.",
     "warmstart.freeze_vision": "As `train.learner.freeze_vision`. A tower from scratch has to learn here.",
+    "warmstart.checkpoint_steps": "Steps between checkpoints, from which a killed warm start goes on.",
     "train.iterations": "Iterations of the run.",
     "train.env_steps": "Stop after the iteration in which this many environment steps are reached. Null: no limit.",
     "train.learner.optimizer": "As in `warmstart.optimizer`.",

@@ -91,7 +91,10 @@ class InitConfig(_Node):
 
 
 class EnvConfig(_Node):
-    """Which tasks: a benchmark by name, its options and its splits."""
+    """Which tasks: a benchmark by name, its options and its splits.
+
+    An answer is taken `overlap` engine steps after its question, so the run is the same with any number of `workers`.
+    """
 
     name: str = "alfworld"
     kwargs: dict[str, Any] = Field(default_factory=dict)
@@ -100,6 +103,7 @@ class EnvConfig(_Node):
     step_limit: Positive = 50
     invalid_penalty: Annotated[float, Field(le=0)] = -0.1
     workers: NonNegative = 0
+    overlap: NonNegative = 0
     timeout_s: Annotated[float, Field(gt=0)] = 60.0
     max_observation_chars: Positive = 65536
 
@@ -342,6 +346,7 @@ class WarmstartConfig(_Node):
     context_weight: Annotated[float, Field(ge=0)] = 0.2
     keep_success_only: bool = True
     freeze_vision: bool = False
+    checkpoint_steps: Positive = 100
 
 
 class TrainConfig(_Node):

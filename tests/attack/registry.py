@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from attack import environments, lists, tokens
+from attack import (
+    environments,
+    lists,
+    resume,
+    tokens,
+)
 from attack.base import Attack
 
 ATTACKS: tuple[Attack, ...] = (
+    Attack("resume: killed up to five times, continued", resume.killed_and_resumed, tries=20, sample=1, limit_s=900),
     Attack("tokens: control strings in texts from outside", tokens.role_forged, tries=2000, sample=28),
     Attack("tokens: role strings in demonstrated actions", tokens.reply_forged, tries=700, sample=14),
     Attack("environments: misbehave in this process", environments.here, tries=104, sample=52, limit_s=10),
@@ -16,3 +22,4 @@ ATTACKS: tuple[Attack, ...] = (
     Attack("lists: chores paid twice or out of turn", lists.chores_pay_once_and_in_turn, tries=2000, sample=4),
     Attack("lists: purchases paid twice or out of turn", lists.purchases_pay_once_and_in_turn, tries=600, sample=4),
 )
+"""Runs in the order of the table."""

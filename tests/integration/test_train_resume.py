@@ -63,6 +63,12 @@ def kill_and_resume(
     return run, said
 
 
+def warm_steps(kept: Path) -> int:
+    """Steps of an unfinished warm start that are saved."""
+    latest = kept / "checkpoints" / "latest"
+    return int(latest.read_text().strip().removeprefix("step-")) if latest.exists() else 0
+
+
 def after(name: str, count: int) -> Callable[[Path], bool]:
     return lambda run: lines(run / name) >= count
 
@@ -127,19 +133,38 @@ def test_killed_and_resumed_elsewhere(
 
 @pytest.mark.slow
 def test_killed_in_initialisation_and_warm_start(cli: Cli, tiny_yaml: Path, tiny_model: Path, reference: bytes) -> None:
-    """Stages before reinforcement learning are done again or kept whole, and end in the same model."""
+    """Stages before reinforcement learning are gone on with or kept whole, and end in the same model."""
     run, _ = kill_and_resume(
         cli,
-        ("train", tiny_yaml),
+        ("train", tiny_yaml, "warmstart.checkpoint_steps=1"),
         [
             lambda run: (run / "config.yaml").exists(),
             lambda run: (run / "init").exists(),
+            lambda run: warm_steps(run / "warmstart.unfinished") >= 3,
+            lambda run: warm_steps(run / "warmstart.unfinished") >= 7,
             lambda run: any(run.glob(".tmp-warmstart*")),
             lambda run: (run / "warmstart").exists(),
         ],
     )
     assert (run / "warmstart" / "model.safetensors").read_bytes() == (tiny_model / "model.safetensors").read_bytes()
     assert (run / "metrics.jsonl").read_bytes() == reference
+    assert not (run / "warmstart.unfinished").exists()
+
+
+@pytest.mark.slow
+def test_a_killed_warm_start_command_goes_on(cli: Cli, tiny_yaml: Path, tiny_model: Path) -> None:
+    model, kept = tiny_model.with_name("init"), cli.folder / "out.unfinished"
+    args = ("warmstart", tiny_yaml, "out", "--model", model, "warmstart.checkpoint_steps=1")
+    done = cli.start(*args).when(lambda: warm_steps(kept) >= 2).send(signal.SIGKILL)
+    assert done.code == -signal.SIGKILL
+    refused = cli.run(*args)
+    assert refused.code != 0
+    (error,) = refused.errors
+    assert error == "error: out.unfinished holds a warm start that did not end; go on with --resume or remove it"
+    done = cli.run(*args, "--resume")
+    assert done.code == 0, done.err
+    assert (cli.folder / "out" / "model.safetensors").read_bytes() == (tiny_model / "model.safetensors").read_bytes()
+    assert not kept.exists()
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
@@ -36,6 +37,14 @@ class ColourEnv(gymnasium.Env[str, str]):
         self.said.append(action)
         won = self.said[-len(self.wanted) :] == self.wanted
         return f"you said {action}", float(won), won, False, {"won": won, "invalid": False}
+
+
+class Hesitant(ColourEnv):
+    """Takes another time for each step, in every run."""
+
+    def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
+        time.sleep(random.SystemRandom().random() * 0.004)
+        return super().step(action)
 
 
 class ColourBenchmark:
@@ -123,6 +132,9 @@ class ScriptedEngine:
 
     def load_weights(self, weights: Any) -> None:
         self.queue.clear()
+
+    def forget(self) -> None:
+        pass
 
     def score(self, sequences: Sequence[Sequence[int]], temperature: float = 1.0) -> list[np.ndarray]:
         return [np.full(len(s), -0.5, dtype=np.float32) for s in sequences]

@@ -152,7 +152,7 @@ class Bench:
                 shutil.rmtree(leftover)
             _save(self.warm[task], config)
             init = (*self.command, "init-model", str(config), str(made))
-            imitate = (*self.command, "warmstart", str(config), str(warmed), "--model", str(made))
+            imitate = (*self.command, "warmstart", str(config), str(warmed), "--model", str(made), "--resume")
             yield Job(_warm_name(task), (imitate,) if made.exists() else (init, imitate), folder / "log.txt")
 
     def _job(self, cell: Cell) -> Job:

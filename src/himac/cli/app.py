@@ -71,11 +71,14 @@ def warmstart(
     output: Annotated[Path, typer.Argument(help="Directory of the warm-started model to create.")],
     overrides: Overrides = None,
     model: ModelOpt = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with a warm start that was killed; starts where there is none.")
+    ] = False,
 ) -> None:
     """Train a model on scripted demonstrations (supervised)."""
     from himac.cli.stages import warmstart_command
 
-    warmstart_command(config, output, overrides or [], model)
+    warmstart_command(config, output, overrides or [], model, resume)
 
 
 @app.command()

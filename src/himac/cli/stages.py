@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -29,11 +30,16 @@ def init_model_command(config_path: Path, output: Path, overrides: Sequence[str]
     make_model(config, build_benchmark(config), _fresh(output))
 
 
-def warmstart_command(config_path: Path, output: Path, overrides: Sequence[str], model: Path | None) -> None:
+def warmstart_command(
+    config_path: Path, output: Path, overrides: Sequence[str], model: Path | None, resume: bool
+) -> None:
     """`himac warmstart`."""
     config = load_config(config_path, overrides)
     require_local(config, "a warm start")
-    warm_model(config, build_benchmark(config), str(model or config.model.path), _fresh(output))
+    kept = _unfinished(_fresh(output))
+    if kept.exists() and not resume:
+        raise ConfigError(f"{kept} holds a warm start that did not end; go on with --resume or remove it")
+    warm_model(config, build_benchmark(config), str(model or config.model.path), output)
 
 
 def make_model(config: Config, benchmark: Benchmark, output: Path) -> None:
@@ -51,11 +57,15 @@ def make_model(config: Config, benchmark: Benchmark, output: Path) -> None:
 
 
 def warm_model(config: Config, benchmark: Benchmark, model: str, output: Path) -> dict[str, Any]:
-    """Warm-start `model` into the new directory `output`; returns the report, also kept as `warmstart.json`."""
-    from himac.train.checkpoint import save_model
-    from himac.train.warmstart import warmstart
+    """Warm-start `model` into the new directory `output`; returns the report, also kept as `warmstart.json`.
 
-    with build_runtime(config, model, benchmark=benchmark) as runtime, progress_bar() as bar:
+    One that was killed goes on from its last checkpoint.
+    """
+    from himac.train.checkpoint import save_model
+    from himac.train.warmstart import Unfinished, warmstart
+
+    kept = Unfinished.at(_unfinished(output), model)
+    with build_runtime(config, kept.model, benchmark=benchmark) as runtime, progress_bar() as bar:
         console.print("warm start: writing demonstrations")
         task = bar.add_task("warm start", total=None, note="")
 
@@ -63,15 +73,26 @@ def warm_model(config: Config, benchmark: Benchmark, model: str, output: Path) -
             rate = metrics.get("tokens_per_s", 0.0)
             bar.update(task, completed=step, total=steps, note=f"loss {metrics['loss']:.3f}  {rate:,.0f} tokens/s")
 
-        report = warmstart(runtime, tick)
+        report = warmstart(runtime, tick, kept)
         files = {"warmstart.json": json.dumps(asdict(report), indent=2)}
         save_model(output, runtime.model, runtime.tokenizer, files=files)
+    clear_unfinished(output)
     left_out = f" ({report.too_long} rows too long for agent.max_context)" if report.too_long else ""
     console.print(
         f"warm start: {report.demonstrations} demonstrations{left_out}, {report.tokens / 1e6:.1f} M tokens, "
         f"loss {report.loss_first:.3f} -> {report.loss_last:.3f} in {report.seconds:.0f} s -> {output}"
     )
     return asdict(report)
+
+
+def clear_unfinished(output: Path) -> None:
+    """Remove the checkpoints of a warm start that has ended."""
+    shutil.rmtree(_unfinished(output), ignore_errors=True)
+
+
+def _unfinished(output: Path) -> Path:
+    """Where the checkpoints of a warm start are until `output` appears."""
+    return output.with_name(f"{output.name}.unfinished")
 
 
 def _texts(benchmark: Benchmark, demos: Iterator[Demonstration], formats: Sequence[str]) -> Iterator[str]:

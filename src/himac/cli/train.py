@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from himac.cli.console import console, percent, progress_bar
-from himac.cli.stages import make_model, warm_model
+from himac.cli.stages import clear_unfinished, make_model, warm_model
 from himac.config import Config
 from himac.config_file import difference, dump_config, load_config
 from himac.envs.base import Benchmark
@@ -82,6 +82,7 @@ def _starting_model(config: Config, benchmark: Benchmark, run_dir: Path) -> str:
         make_model(config, benchmark, made)
     if not warmed.exists():
         warm_model(config, benchmark, str(made), warmed)
+    clear_unfinished(warmed)  # of a run that was killed while it did so
     return str(warmed)
 
 

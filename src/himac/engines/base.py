@@ -110,3 +110,7 @@ class Engine(Protocol):
     def load_weights(self, weights: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> None:
         """Take new weights (name -> tensor, Hugging Face names) and drop every cache."""
         ...
+
+    def forget(self) -> None:
+        """Drop every cache. With nothing under way, what follows must not depend on anything that came before."""
+        ...

@@ -16,9 +16,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from himac.config import Config
-from himac.engines.base import Engine
 from himac.envs.base import Benchmark
-from himac.envs.pool import EnvPool
 from himac.envs.worker import end_with_parent
 from himac.errors import TrainingError
 from himac.rollout.collect import Collector, Usage
@@ -41,13 +39,13 @@ class ParallelCollector:
     Programs of one task stay together: they share prompts.
 
     Args:
+        local: Runs the share of this process.
+        workers: Processes, this one included.
         start: Starts a worker process; called `workers - 1` times, at once, so that imports run beside other work.
     """
 
-    def __init__(
-        self, engine: Engine, pool: EnvPool, max_live: int, workers: int, start: Callable[[], _Worker]
-    ) -> None:
-        self._local = Collector(engine, pool, max_live)
+    def __init__(self, local: Collector, workers: int, start: Callable[[], _Worker]) -> None:
+        self._local = local
         self._workers = [start() for _ in range(workers - 1)]
         self._taking = threading.Lock()
         self._broken = False
@@ -196,7 +194,6 @@ def _work(
                 return
             before = (runtime.collector.usage.env_steps, runtime.collector.usage.generated_tokens)
             try:
-                runtime.engine.load_weights({})  # they may have changed in place: drop the caches
                 programs = [
                     getattr(importlib.import_module(module), name)(runtime.setting, runtime.agent, *args, **kwargs)
                     for module, name, args, kwargs in share.calls

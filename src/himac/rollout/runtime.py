@@ -139,8 +139,9 @@ def assemble(
     ends = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
     runtime.agent.chat.stop_also_at([ends] if isinstance(ends, int) else ends or ())
     if workers > 1:
+        assert isinstance(runtime.collector, Collector)
         runtime.collector = ParallelCollector(
-            engine, runtime.pool, max_live, workers, lambda: start_worker(config, benchmark, model, tokenizer, max_live)
+            runtime.collector, workers, lambda: start_worker(config, benchmark, model, tokenizer, max_live)
         )
     return runtime
 
@@ -167,7 +168,7 @@ def _wire(
         engine=engine,
         agent=agent,
         pool=pool,
-        collector=Collector(engine, pool, max_live=max_live),
+        collector=Collector(engine, pool, max_live, overlap=None if model is None else config.env.overlap),
         setting=Setting(benchmark, config, max_context),
     )
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from himac.algos.base import Phase, PhaseContext
 from himac.config import Config
+from himac.engines.local.vision import forget_pictures
 from himac.errors import TrainingError
 from himac.evaluate import evaluate, summarise, write_results
 from himac.rollout.collect import Usage
@@ -117,6 +118,8 @@ class Trainer:
     ) -> None:
         started = time.perf_counter()
         before = self._usage()
+        if self.learner.reference is not None:
+            forget_pictures(self.learner.reference)  # a resumed run has none either
         here = replace(at, seed=derive_seed(at.seed, name), env_seed=derive_seed(at.seed, "env"))
         outcome = phase(here, tasks, self.progress.carry)
         rollout_s = time.perf_counter() - started

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from himac.agents.base import AgentBase
 from himac.agents.describer import Describer
 from himac.config import Config
+from himac.engines.local.vision import forget_pictures
 from himac.envs.base import Benchmark, demonstrations
-from himac.errors import ConfigError, DataError
+from himac.errors import CheckpointError, ConfigError, DataError
 from himac.rollout.runtime import AGENTS, Runtime
 from himac.seeding import derive_seed
+from himac.train.checkpoint import load_latest, save_checkpoint
 from himac.train.factory import make_learner
+from himac.train.learner import LearnerConfig
 from himac.types import Row, Task
 
 
@@ -36,6 +42,39 @@ class WarmstartReport:
     seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """Where a warm start is kept until its end, so that a killed one can go on.
+
+    Attributes:
+        folder: Of its checkpoints.
+        source: Hash of the weights that it starts from.
+        model: Directory of the weights to load: the source's, or those of the newest checkpoint.
+        state: What that checkpoint holds; `None` before the first.
+    """
+
+    folder: Path
+    source: str
+    model: str
+    state: dict[str, Any] | None = None
+
+    @classmethod
+    def at(cls, folder: Path, model: str) -> Unfinished:
+        """What `folder` holds of a warm start of `model`.
+
+        Raises:
+            CheckpointError: Its checkpoint is damaged.
+        """
+        source = hashlib.sha256()
+        for path in sorted(Path(model).glob("*.safetensors")) + sorted(Path(model).glob("pytorch_model*.bin")):
+            with path.open("rb") as file:
+                source.update(hashlib.file_digest(file, "sha256").digest())
+        latest = load_latest(folder)
+        if latest is None:
+            return cls(folder, source.hexdigest(), model)
+        return cls(folder, source.hexdigest(), str(latest.model_dir), latest.state)
+
+
 def warmstart_tasks(config: Config, benchmark: Benchmark) -> Sequence[Task]:
     """The training tasks that are demonstrated: a seeded sample of `warmstart.games` of the train split."""
     tasks = benchmark.tasks(config.env.train_split)
@@ -45,14 +84,19 @@ def warmstart_tasks(config: Config, benchmark: Benchmark) -> Sequence[Task]:
 
 
 def warmstart(
-    runtime: Runtime, progress: Callable[[int, int, dict[str, float]], None] | None = None
+    runtime: Runtime,
+    progress: Callable[[int, int, dict[str, float]], None] | None = None,
+    unfinished: Unfinished | None = None,
 ) -> WarmstartReport:
     """Train the runtime's model in place.
 
     Args:
         progress: Called after each optimiser step with (step, steps, metrics).
+        unfinished: Where to keep checkpoints and what to go on from; the runtime's model is the one it names. The
+            weights at the end are those of a warm start that nothing interrupted.
 
     Raises:
+        CheckpointError: What is to go on began with other weights, demonstrations or settings.
         ConfigError: The planner and the flat agent are both taught and asked in the same words.
         DataError: No demonstration fits.
     """
@@ -97,24 +141,50 @@ def warmstart(
         mini_batches=1,
         epochs=1,
     )
-    losses, tokens = list[float](), 0
-    for number, batch in enumerate(batches):
+    losses, earlier_s = list[float](), 0.0
+    identity = "" if unfinished is None else _identity(unfinished.source, learner.config, batches)
+    if unfinished is not None and unfinished.state is not None:
+        state = unfinished.state
+        if state.get("identity") != identity:
+            raise CheckpointError(
+                f"{unfinished.folder} holds a warm start of another model, other demonstrations or other settings; "
+                "remove it, or go on with what it was started with"
+            )
+        learner.load_state_dict(state["learner"])
+        losses, earlier_s = list(state["losses"]), state["seconds"]
+    for number, batch in enumerate(batches[len(losses) :], start=len(losses) + 1):
         metrics = learner.supervised(batch)
         losses.append(metrics["loss"])
-        tokens += sum(len(row.input_ids) for row in batch)
         if progress is not None:
-            progress(number + 1, len(batches), metrics)
+            progress(number, len(batches), metrics)
+        if unfinished is not None and number % settings.checkpoint_steps == 0 and number < len(batches):
+            seconds = earlier_s + time.perf_counter() - started
+            state = {"identity": identity, "learner": learner.state_dict(), "losses": losses, "seconds": seconds}
+            save_checkpoint(unfinished.folder, f"step-{number:06d}", runtime.model, runtime.tokenizer, state, keep=1)
+            forget_pictures(runtime.model)  # whoever goes on from here has none either
     runtime.engine.load_weights(dict(runtime.model.state_dict()))
     return WarmstartReport(
         demonstrations=shown,
         demonstrated_success=won / shown,
         too_long=too_long,
-        tokens=tokens,
+        tokens=sum(len(row.input_ids) for batch in batches for row in batch),
         steps=len(batches),
         loss_first=losses[0],
         loss_last=sum(losses[-10:]) / len(losses[-10:]),
-        seconds=time.perf_counter() - started,
+        seconds=earlier_s + time.perf_counter() - started,
     )
+
+
+def _identity(source: str, settings: LearnerConfig, batches: Sequence[Sequence[Row]]) -> str:
+    """Hash of everything that the final weights follow from."""
+    digest = hashlib.sha256(f"{source} {settings}".encode())
+    for batch in batches:
+        digest.update(f"batch of {len(batch)}".encode())
+        for row in batch:
+            digest.update(f"{len(row.input_ids)} {[placed.picture.key for placed in row.pictures]}".encode())
+            for part in (row.input_ids, row.loss_mask, row.advantages):
+                digest.update(part.tobytes())
+    return digest.hexdigest()
 
 
 def _batches(rows: Sequence[Row], tokens: int, rng: random.Random) -> Iterator[list[Row]]:

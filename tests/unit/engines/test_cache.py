@@ -119,3 +119,38 @@ def test_clear_forgets_the_content() -> None:
     cache.settle()
     cache.clear()
     assert place(cache, "a", range(41)).reused == 0
+
+
+def test_cleared_with_nothing_under_way_it_is_as_new() -> None:
+    """Else the slots of what comes next, and with them the order inside a pass, would depend on what came before."""
+
+    def use(cache: SlotCache) -> list[Placement]:
+        placed = []
+        for session, start in zip("pqr", (7, 100, 7), strict=True):
+            placed.append(place(cache, session, range(start, start + 30)))
+            cache.reserve(30)
+            cache.settle()
+        return placed
+
+    expected = use(make())
+    cache = make()
+    for session in "abc":
+        place(cache, session, [ord(session), *range(40)])
+        cache.reserve(500)
+        cache.settle()
+        cache.finish("abc".index(session))
+    cache.release("b")  # now the next free slot is the middle one
+    cache.clear()
+    assert use(cache) == expected
+    assert cache.storage.shape == (1, 2, 3, 1, 256, 2)
+
+
+def test_a_request_under_way_keeps_its_slot() -> None:
+    cache = make()
+    place(cache, "a", range(40))
+    place(cache, "b", range(100, 140))
+    cache.finish(0)
+    cache.settle()
+    cache.clear()
+    cache.finish(1)
+    assert place(cache, "b", range(100, 141)) == Placement(slot=1, reused=0, source=-1, wave=1)

@@ -116,3 +116,17 @@ def test_weights_by_name(tiny: tuple[Any, Any]) -> None:
         copy_weights(model, {"nonsense": embedding})
     with pytest.raises(ModelError, match=r"has shape \(2, 2\)"):
         copy_weights(model, {"lm_head.weight": np.zeros((2, 2), dtype=np.float32)})
+
+
+def test_after_forgetting_it_gives_what_a_new_engine_gives(tiny: tuple[Any, Any], encoded: list[int]) -> None:
+    """To the last bit, and in the same passes, whatever it did before."""
+    used, prompts = LocalEngine(*tiny, max_slots=4), [list(range(n, 60 + 3 * n)) for n in (0, 0, 40, 5, 5)]
+    used.generate([ask(n, list(range(50 + n))) for n in range(9)])
+    for number in (3, 1, 7):
+        used.release(number)
+    used.forget()
+    found = []
+    for engine in (used, LocalEngine(*tiny, max_slots=4)):
+        encoded.clear()
+        found.append((engine.generate([ask(n, prompt) for n, prompt in enumerate(prompts)]), list(encoded)))
+    assert found[0] == found[1]

@@ -103,8 +103,7 @@ def test_results_are_told_one_at_a_time(parallel: Runtime) -> None:
         time.sleep(0.005)
         inside -= 1
 
-    collector = ParallelCollector(parallel.engine, parallel.pool, 8, 2, There)  # type: ignore[arg-type]
-    collector._local = Here()  # type: ignore[assignment]
+    collector = ParallelCollector(Here(), 2, There)  # type: ignore[arg-type]
     tasks = parallel.benchmark.tasks("valid")
     done = collector.run([flat_episode(parallel.setting, parallel.agent, task, 1.0, 0, 0) for task in tasks], slow)
     assert set(done) == {"ours", "theirs"}

@@ -146,8 +146,19 @@ class SlotCache:
             self._states[slot].busy = False
 
     def clear(self) -> None:
-        """Forget what is cached (the weights changed); sessions keep their slots."""
+        """Forget what is cached, and with no request under way everything else too.
+
+        Which slot a request gets decides its place in a pass, and that its last bits. So slots, their order of use
+        and the shape of the storage must not outlive the work they came from.
+        """
         self._lengths[:] = 0
+        if any(state.busy for state in self._states):
+            return
+        self._states.clear()
+        self._slot_of.clear()
+        self._tokens[:] = -1
+        self._clock = 0
+        self.storage = self.storage.new_zeros(self._layers, 2, 0, self._kv_heads, 0, self._head_dim)
 
     def reserve(self, length: int) -> None:
         """Make room for `length` positions in every slot."""

@@ -136,7 +136,12 @@ class LocalEngine:
         Tensors that already share the model's storage are skipped. Requests under way go on with the new weights.
         """
         copy_weights(self.model, weights)
+        self.forget()
+
+    def forget(self) -> None:
+        """Drop every cache; with nothing under way the engine is as new, down to the order of its slots."""
         forget_pictures(self.model)
+        self._table.clear()
         if self._cache is not None:
             self._cache.clear()
         for item in self._running:

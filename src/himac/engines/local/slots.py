@@ -40,6 +40,10 @@ class CausalTable:
         self._dtype, self._device = dtype, device
         self._tables: dict[int | None, tuple[int, Tensor]] = {}
 
+    def clear(self) -> None:
+        """Drop the tables: their size, and so the layout of the views, is that of the longest context so far."""
+        self._tables.clear()
+
     def view(self, offset: int, queries: int, window: int | None) -> Tensor:
         """Mask [queries, offset + queries] for at most `_QUERY_BLOCK` queries from position `offset` on."""
         capacity, table = self._tables.get(window, (-1, torch.empty(0)))

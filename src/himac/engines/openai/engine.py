@@ -160,6 +160,9 @@ class OpenAIEngine:
         """
         raise ModelError("a chat endpoint takes no weights; set engine.name=local to train")
 
+    def forget(self) -> None:
+        """Nothing to do: an endpoint keeps nothing between requests."""
+
     def close(self) -> None:
         """Cancel what is under way and end the thread; further calls do nothing."""
         if self._loop.is_closed():
