@@ -11,13 +11,11 @@ The output folder:
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -29,10 +27,11 @@ from himac.bench.matrix import Cell, Matrix, starts_warm
 from himac.bench.scheduler import Job, Outcome, run_jobs
 from himac.config import Config
 from himac.config_file import difference, dump_config, load_config
-from himac.errors import CheckpointError, ConfigError, DataError, EndpointError
+from himac.errors import ConfigError, DataError, EndpointError
 from himac.report.results import number, read_json, read_jsonl
 from himac.train.atomic import WriteGuard, write_text
 from himac.train.continuing import BUDGET, MACHINE, check_budget
+from himac.train.lock import locked
 from himac.train.metrics_log import MetricsLog
 from himac.types import StopReason
 
@@ -101,7 +100,7 @@ class Bench:
             on_tick: Called several times a second with the done fraction of each running cell.
         """
         done = list[Outcome]()
-        with _locked(self.output) as lock:
+        with locked(self.output) as lock:
             pending = self.pending()  # now that nobody else can finish or begin a cell
             on_start()
             cells = {cell.name: cell for cell in pending}
@@ -271,21 +270,3 @@ def _warm_name(task: str) -> str:
 def _environment(threads: int) -> dict[str, str]:
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS")
     return {**os.environ, **dict.fromkeys(names, str(threads))}
-
-
-@contextmanager
-def _locked(output: Path) -> Iterator[int]:
-    """A descriptor of the folder's lock, which its processes inherit: they hold it even when this one is killed."""
-    with _guard(output):
-        output.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(output / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise CheckpointError(
-                f"{output} is in use by another himac bench or a process one left behind; wait for it or end it"
-            ) from error
-        yield descriptor
-    finally:
-        os.close(descriptor)
