@@ -139,7 +139,9 @@ def _explain(error: ValidationError) -> str:
     if first["type"] == "value_error":  # of our own validators, which say it all
         return f"configuration key '{key}': {first['ctx']['error']}"
     more = len(error.errors()) - 1
-    return f"configuration key '{key}': {first['msg']} (got {reprlib.repr(first['input'])})" + (f"; {more} more" if more else "")
+    return f"configuration key '{key}': {first['msg']} (got {reprlib.repr(first['input'])})" + (
+        f"; {more} more" if more else ""
+    )
 
 
 def _known_keys(location: Sequence[str], algorithm: str | None) -> list[str]:

@@ -148,7 +148,8 @@ class Bench:
                 continue
             folder.mkdir(parents=True, exist_ok=True)
             for leftover in folder.glob(".*"):  # of a process that was killed while it wrote a model
-                shutil.rmtree(leftover)
+                if leftover.is_dir():
+                    shutil.rmtree(leftover)
             _save(self.warm[task], config)
             init = (*self.command, "init-model", str(config), str(made))
             imitate = (*self.command, "warmstart", str(config), str(warmed), "--model", str(made))

@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 
 from himac import __version__
 from himac.errors import HimacError, InterruptedRunError
+from himac.inert import inert, inert_warnings
 
 
 class _Commands(TyperGroup):
@@ -192,6 +193,7 @@ def _split(values: list[str] | None) -> list[str]:
 
 def main() -> None:
     """Entry point: one clear sentence and a non-zero exit code for every failure a user can repair."""
+    inert_warnings()
     try:
         app()
     except HimacError as error:
@@ -212,5 +214,5 @@ def main() -> None:
 
 def _fail(message: str, code: int) -> None:
     sys.stdout.flush()
-    print(f"error: {message}", file=sys.stderr)
+    print(f"error: {inert(message)}", file=sys.stderr)
     sys.exit(code)

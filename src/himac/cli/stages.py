@@ -20,6 +20,7 @@ from himac.errors import ConfigError
 from himac.rollout.runtime import build_benchmark, build_runtime, require_local
 from himac.scene import in_words, plain
 from himac.seeding import derive_seed
+from himac.train.lock import locked
 from himac.types import Demonstration
 
 
@@ -33,7 +34,8 @@ def warmstart_command(config_path: Path, output: Path, overrides: Sequence[str],
     """`himac warmstart`."""
     config = load_config(config_path, overrides)
     require_local(config, "a warm start")
-    warm_model(config, build_benchmark(config), str(model or config.model.path), _fresh(output))
+    with locked(output, output.with_name(f".{output.name}.lock")):
+        warm_model(config, build_benchmark(config), str(model or config.model.path), _fresh(output))
 
 
 def make_model(config: Config, benchmark: Benchmark, output: Path) -> None:

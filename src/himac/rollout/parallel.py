@@ -20,6 +20,7 @@ from himac.engines.base import Engine
 from himac.envs.base import Benchmark
 from himac.envs.pool import EnvPool
 from himac.errors import TrainingError
+from himac.inert import inert_warnings
 from himac.rollout.collect import Collector, Usage
 from himac.rollout.program import Commands, Program
 from himac.types import Task
@@ -184,6 +185,7 @@ def _work(
 
     from himac.rollout.runtime import assemble
 
+    inert_warnings()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the other end decides when this one stops
     torch.set_num_threads(1)
     with assemble(config, benchmark, model, tokenizer, max_live) as runtime:

@@ -166,7 +166,12 @@ def check_lines(run_dir: str | Path, latest: Checkpoint) -> None:
 
 
 def _lines(checkpoint: Checkpoint) -> int:
-    return int(checkpoint.state["progress"]["records"])
+    try:
+        return int(checkpoint.state["progress"]["records"])
+    except (LookupError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"{checkpoint.model_dir} is no checkpoint of a training run; start the run anew."
+        ) from error
 
 
 def _newest(root: Path, fits: Callable[[Checkpoint], bool]) -> str | None:
@@ -265,7 +270,10 @@ def _write_manifest(folder: Path) -> None:
     (folder / "manifest.json").write_text(json.dumps(files, indent=1), encoding="utf-8")
 
 
-_DAMAGES = (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, SafetensorError)
+_DAMAGES = (
+    *(OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, SafetensorError),
+    *(MemoryError, CheckpointError),
+)
 
 
 def _load(folder: Path, map_location: str | torch.device = "cpu") -> Checkpoint:

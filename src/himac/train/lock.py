@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import logging
 import os
 import socket
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,18 +14,20 @@ from pathlib import Path
 from himac.errors import CheckpointError
 from himac.train.atomic import WriteGuard
 
+logger = logging.getLogger(__name__)
+
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
 @contextmanager
 def locked(folder: Path, file: Path | None = None) -> Iterator[int]:
-    """Hold the lock of a folder, which is made where it is missing; gives the descriptor.
+    """Hold the lock of a folder; gives the descriptor.
 
     The kernel frees the lock when its process ends, however that happens: what is left in the file is never stale.
     Processes that inherit the descriptor hold it too.
 
     Args:
-        file: What is locked; by default `.lock` in the folder.
+        file: What is locked; by default `.lock` in the folder, which is made where it is missing.
 
     Raises:
         CheckpointError: another process holds it, or the folder cannot be written.
@@ -45,9 +47,10 @@ def locked(folder: Path, file: Path | None = None) -> Iterator[int]:
         except OSError as error:
             if error.errno not in _NO_LOCKS:
                 raise
-            warnings.warn(f"the file system of {folder} has no locks; see to it that nothing else writes", stacklevel=3)
+            logger.warning("the file system of %s has no locks; see to it that nothing else writes there", folder)
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
         yield descriptor
+        os.ftruncate(descriptor, 0)
     finally:
         os.close(descriptor)

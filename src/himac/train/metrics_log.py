@@ -13,7 +13,6 @@ import numpy as np
 from himac.errors import CheckpointError
 from himac.train.atomic import WriteGuard
 
-
 _READ_BYTES = 1 << 20
 
 

@@ -104,6 +104,8 @@ class Trainer:
         """Continue from the state of a checkpoint whose weights are already loaded."""
         try:
             self.progress = Progress(**state["progress"])
+            if any(type(value) is not int for name, value in state["progress"].items() if name != "carry"):
+                raise TypeError("its counters are no whole numbers")
             self.learner.load_state_dict(state["learner"])
         except (KeyError, TypeError) as error:
             raise CheckpointError(f"the checkpoint holds another kind of run ({error}); start the run anew.") from error
