@@ -22,7 +22,7 @@ SETTINGS_BYTES = 1 << 20
 JSON_BYTES = 1 << 28
 FILE_BYTES = 1 << 32
 """Of a file that is read line by line."""
-LINE_BYTES = 1 << 26
+LINE_BYTES, LINES = 1 << 26, 1 << 24
 LEVELS = 64
 """Depth of lists and mappings in one another."""
 
@@ -48,18 +48,18 @@ def read_text(path: Path, limit: int = JSON_BYTES) -> str:
 
 
 def read_lines(path: Path) -> Iterator[bytes]:
-    """Lines without their ends, unpacked as they are asked for where the name ends in `.xz`."""
+    """Lines with their ends, unpacked as they are asked for where the name ends in `.xz`."""
     with _opened(path) as file:
         pieces, most = iter(partial(file.read, _CHUNK), b""), FILE_BYTES
         if path.suffix == ".xz":
             pieces, most = _unpacked(file), _XZ_SLACK + _XZ_RATIO * os.fstat(file.fileno()).st_size
-        total, rest = 0, b""
+        total, count, rest = 0, 0, b""
         for piece in pieces:
-            total += len(piece)
-            if total > most:
-                raise ValueError(f"it holds more than {most:,} bytes")
             *lines, rest = (rest + piece).split(b"\n")
-            yield from lines
+            total, count = total + len(piece), count + len(lines)
+            if total > most or count > LINES:
+                raise ValueError(f"it holds more than {most:,} bytes or {LINES:,} lines")
+            yield from (line + b"\n" for line in lines)
             if len(rest) > LINE_BYTES:
                 raise ValueError(f"a line is longer than {LINE_BYTES:,} bytes")
         if rest:
@@ -79,10 +79,16 @@ def parse_json(text: str | bytes) -> Any:
         raise ValueError(_too_deep()) from None
 
 
+def encodable(value: Any) -> Any:
+    """The value, if its texts can be written again: half a surrogate pair cannot."""
+    json.dumps(value, ensure_ascii=False).encode()
+    return value
+
+
 def parse_yaml(text: str) -> Any:
     """YAML of text from outside: `None`, truth values, numbers, texts, lists, and mappings with texts as keys."""
     try:
-        return _shallow(yaml.load(text, _Loader))
+        return encodable(_shallow(yaml.load(text, _Loader)))
     except RecursionError:
         raise ValueError(_too_deep()) from None
     except Exception as error:  # PyYAML's constructors raise whatever a value makes them stumble over
@@ -92,8 +98,7 @@ def parse_yaml(text: str) -> Any:
 class _Loader(yaml.SafeLoader):
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):  # a few of them multiply to billions of values
-            mark = self.peek_event().start_mark
-            raise ValueError(f"line {mark.line + 1} has an alias (*name); write the value out")
+            raise ValueError(f"line {self.line + 1} has an alias (*name); write the value out")
         node: yaml.Node | None = super().compose_node(parent, index)
         return node
 
@@ -139,7 +144,7 @@ def _unpacked(file: IO[bytes]) -> Iterator[bytes]:
                 if decoder.needs_input and not decoder.eof:
                     packed = file.read(_CHUNK)
                     if not packed:
-                        raise ValueError("it ends too early")
+                        raise OSError("it ends too early")
             packed = decoder.unused_data.lstrip(b"\0") or file.read(_CHUNK).lstrip(b"\0")
     except lzma.LZMAError as error:
-        raise ValueError(f"it cannot be unpacked: {error}") from error
+        raise OSError(f"it cannot be unpacked: {error}") from error

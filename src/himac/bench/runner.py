@@ -19,16 +19,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
+from pydantic import TypeAdapter, with_config
+from typing_extensions import TypedDict
 
-from himac.bench.matrix import Cell, Matrix, starts_warm
+from himac.bench.matrix import Cell, Matrix, Name, starts_warm
 from himac.bench.scheduler import Job, Outcome, run_jobs
 from himac.config import Config
 from himac.config_file import difference, dump_config, load_config
 from himac.errors import ConfigError, DataError, EndpointError
-from himac.report.results import number, read_json, read_jsonl
+from himac.report.results import STRICT, Count, Finite, number, read_jsonl, read_record
 from himac.train.atomic import WriteGuard, write_text
 from himac.train.continuing import BUDGET, MACHINE, check_budget
 from himac.train.lock import locked
@@ -133,7 +135,7 @@ class Bench:
         if cell.kind == "train":
             return ""
         try:
-            share = number(read_json(self.folder(cell) / _SUMMARY), f"stop/{StopReason.ENGINE_ERROR}")
+            share = number(read_record(self.folder(cell) / _SUMMARY), f"stop/{StopReason.ENGINE_ERROR}")
         except DataError as error:
             return str(error)
         if not share:
@@ -206,10 +208,34 @@ def describe(matrix: Matrix, source: Path, output: Path) -> None:
         write_text(output / MATRIX, yaml.safe_dump(tree, sort_keys=False, allow_unicode=True).rstrip("\n"))
 
 
+@with_config(STRICT)
+class _Ended(TypedDict):
+    """A line of `cells.jsonl`; its names become those of folders and files."""
+
+    cell: str
+    task: Name
+    method: Name
+    seed: int
+    kind: Literal["train", "eval"]
+    config: str
+    budget: Count | None
+    code: int | None
+    seconds: Finite
+    error: str
+
+
+_CELL = TypeAdapter[Any](_Ended)
+
+
+def read_cells(output: Path) -> list[dict[str, Any]]:
+    """The lines of `cells.jsonl`."""
+    return read_jsonl(output / CELLS, _CELL)
+
+
 def last_records(output: Path) -> dict[str, dict[str, Any]]:
     """The last line of `cells.jsonl` for each cell, by name."""
     path = output / CELLS
-    return {str(record["cell"]): record for record in read_jsonl(path)} if path.is_file() else {}
+    return {str(record["cell"]): record for record in read_cells(output)} if path.is_file() else {}
 
 
 @lru_cache(maxsize=256)
