@@ -22,7 +22,7 @@ SETTINGS_BYTES = 1 << 20
 JSON_BYTES = 1 << 28
 FILE_BYTES = 1 << 32
 """Of a file that is read line by line."""
-LINE_BYTES, LINES = 1 << 26, 1 << 24
+LINE_BYTES, LINES = 1 << 24, 1 << 24
 LEVELS = 64
 """Depth of lists and mappings in one another."""
 

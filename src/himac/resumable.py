@@ -268,11 +268,11 @@ def _told(episode: Episode, split_hash: str, chat: ChatFormat) -> Record:
 def episode_of(line: Record, task: Task) -> Episode:
     """The episode of a line, without tokens, seeds and rewards of single turns."""
     turns = tuple(
-        Turn(turn["action"], turn["observation"], 0.0, turn["invalid"], turn["sub_done"], 0, 0)
-        for turn in line["transcript"]
+        Turn(turn["action"], turn["observation"], 0.0, turn.get("invalid", False), turn["sub_done"], 0, 0)
+        for turn in line.get("transcript") or ()
     )
     none = np.zeros(0, dtype=np.int32)
-    goals = line["blueprint"]
+    goals = line.get("blueprint")
     return Episode(
         task=task,
         seed=0,

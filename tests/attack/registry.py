@@ -2,6 +2,27 @@
 
 from __future__ import annotations
 
+from attack import bombs, checkpoints, configurations, data_files, transcripts, words, writers
 from attack.base import Attack
 
-ATTACKS: tuple[Attack, ...] = ()
+ATTACKS: tuple[Attack, ...] = (
+    Attack("checkpoints: mutated", checkpoints.mutated, 3000, 60),
+    Attack("checkpoints: code and files to destroy", checkpoints.runs_code, 800, 40),
+    Attack("models: code of their own", checkpoints.model_runs_code, 200, 10),
+    Attack("configurations: mutated", configurations.settings, 1800, 60),
+    Attack("configurations: matrices", configurations.matrices, 800, 30),
+    Attack("configurations: overrides", configurations.overrides, 400, 40),
+    Attack("games: mutated", data_files.games, 1500, 40),
+    Attack("games: the official layout", data_files.trees, 300, 20),
+    Attack("levels: mutated", data_files.levels, 700, 40),
+    Attack("products: mutated", data_files.products, 700, 20),
+    Attack("priors: mutated", data_files.priors, 300, 40),
+    Attack("transcripts: reports", transcripts.reports, 1000, 30),
+    Attack("transcripts: tables of a benchmark", transcripts.tables, 200, 4),
+    Attack("transcripts: reruns", transcripts.reruns, 600, 20),
+    Attack("bombs", bombs.bombs, len(bombs.BOMBS), 19),
+    Attack("terminal: escape sequences", words.escapes, 500, 40),
+    Attack("keys", words.keys, 60, 12),
+    Attack("two writers of one run", writers.two, 10, 1, limit_s=240.0),
+)
+"""Runs in the order of the table."""

@@ -16,6 +16,10 @@ from himac.errors import HimacError, InterruptedRunError
 from himac.inert import inert, inert_warnings
 
 
+_LONGEST = 4000
+"""Characters of a message."""
+
+
 class _Commands(TyperGroup):
     """Lets Ctrl-C end in one sentence like every other failure; typer itself would exit without a word."""
 
@@ -214,5 +218,6 @@ def main() -> None:
 
 def _fail(message: str, code: int) -> None:
     sys.stdout.flush()
-    print(f"error: {inert(message)}", file=sys.stderr)
+    shown = message if len(message) <= _LONGEST else f"{message[:_LONGEST]} …"  # it may quote a file
+    print(f"error: {inert(shown)}", file=sys.stderr)
     sys.exit(code)

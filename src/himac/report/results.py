@@ -76,6 +76,8 @@ class Told(Outcome, _Ended):
     """A line of `results.jsonl` whose episode can be told."""
 
     kind: str
+    score: NotRequired[Finite | None]
+    error: NotRequired[str | None]
     blueprint: NotRequired[list[str] | None]
     plan_error: NotRequired[str | None]
     opening: NotRequired[str]
