@@ -96,10 +96,16 @@ def parse_yaml(text: str) -> Any:
 
 
 class _Loader(yaml.SafeLoader):
+    level = 0
+
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):  # a few of them multiply to billions of values
             raise ValueError(f"line {self.line + 1} has an alias (*name); write the value out")
+        self.level += 1
+        if self.level > LEVELS:  # the deeper, the slower it scans
+            raise ValueError(_too_deep())
         node: yaml.Node | None = super().compose_node(parent, index)
+        self.level -= 1
         return node
 
 

@@ -15,7 +15,6 @@ from himac import __version__
 from himac.errors import HimacError, InterruptedRunError
 from himac.inert import inert, inert_warnings
 
-
 _LONGEST = 4000
 """Characters of a message."""
 
