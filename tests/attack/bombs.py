@@ -8,10 +8,12 @@ import os
 import shutil
 import struct
 import time
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 from attack.checkpoints import _base, _open
+from attack.data_files import KNOWN, PRODUCT
 from attack.hostile import held
 from attack.transcripts import _run_folder
 from himac.bench.matrix import load_matrix
@@ -49,21 +51,19 @@ def _xz_levels(folder: Path) -> object:
 
 def _xz_dictionary(folder: Path) -> object:
     """A header that asks for a dictionary of 1.5 GB."""
-    filters = [{"id": lzma.FILTER_LZMA2, "preset": 0, "dict_size": 3 << 29, "mf": lzma.MF_HC3}]
     small = lzma.compress(b"{}\n", filters=[{"id": lzma.FILTER_LZMA2, "preset": 0, "dict_size": 1 << 20}])
     header = bytearray(small[12:24])
     header[header.index(bytes([16]), 2)] = 37  # the size, as a power of two
-    header[-4:] = struct.pack("<I", __import__("zlib").crc32(bytes(header[:-4])))
+    header[-4:] = struct.pack("<I", zlib.crc32(bytes(header[:-4])))
     (folder / "valid.jsonl.xz").write_bytes(small[:12] + bytes(header) + small[24:])
-    assert filters
     return load_games(folder)
 
 
-def _laughs(opening: str = "a") -> str:
+def _laughs() -> str:
     lines = ["a: &a [x, x, x, x, x, x, x, x, x]"]
     for before, name in zip("abcdefghi", "bcdefghij", strict=True):
         lines.append(f"{name}: &{name} [{', '.join([f'*{before}'] * 9)}]")
-    return "\n".join([*lines, "env: {kwargs: {k: *j}}"]).replace("a:", f"{opening}:", 1)
+    return "\n".join([*lines, "env: {kwargs: {k: *j}}"])
 
 
 def _yaml_aliases(folder: Path) -> object:
@@ -109,8 +109,6 @@ def _yaml_large(folder: Path) -> object:
 
 def _yaml_in_a_report(folder: Path) -> object:
     _run_folder(folder / "run")
-    (folder / "run" / "config.yaml").write_text("env:\n  kwargs: &a [*a]\n")
-    (folder / "run" / "config.yaml").write_text("model:\n  path:\n    " + _laughs().replace("\n", "\n    "))
     (folder / "run" / "config.yaml").write_text("env:\n  kwargs:\n    " + _laughs().replace("\n", "\n    "))
     return summarise_run(folder / "run")
 
@@ -225,11 +223,8 @@ def _many_things(folder: Path) -> object:
 
 def _many_options(folder: Path) -> object:
     options = {f"o{n}": [{"value": str(v)} for v in range(20)] for n in range(6)}
-    product = {"asin": "B1", "name": "m", "full_description": "", "small_description": [], "query": "q", "category": "c",
-               "product_category": "p", "pricing": "$1", "customization_options": options}  # fmt: skip
-    (folder / "a.json").write_text(json.dumps([product]))
-    known = {"B1": {"attributes": ["red"], "instruction": "find", "instruction_attributes": ["red"]}}
-    (folder / "b.json").write_text(json.dumps(known))
+    (folder / "a.json").write_text(json.dumps([PRODUCT | {"customization_options": options}]))
+    (folder / "b.json").write_text(json.dumps(KNOWN))
     return draw(read_products(folder / "a.json", folder / "b.json"))
 
 

@@ -91,7 +91,7 @@ def levels(number: int, folder: Path) -> str | None:
     return held(run)
 
 
-_PRODUCT = {
+PRODUCT = {
     "asin": "B000000001",
     "name": "red mug",
     "full_description": "A mug.",
@@ -102,14 +102,14 @@ _PRODUCT = {
     "pricing": "$5.99 - $7.50",
     "customization_options": {"Colour": [{"value": "red"}, {"value": "blue"}], "size": None},
 }
-_KNOWN = {"B000000001": {"attributes": ["red"], "instruction": "find a mug", "instruction_attributes": ["red"]}}
+KNOWN = {"B000000001": {"attributes": ["red"], "instruction": "find a mug", "instruction_attributes": ["red"]}}
 _HUMAN = {"B000000001": [{"instruction": "a mug", "instruction_attributes": ["red"], "instruction_options": ["red"]}]}
 
 
 def products(number: int, folder: Path) -> str | None:
     rng = random.Random(number)
     names = ("items_shuffle_1000.json", "items_ins_v2_1000.json", "items_human_ins.json")
-    trees: list[Any] = [[_PRODUCT, _PRODUCT | {"asin": "B000000002"}], _KNOWN, _HUMAN]
+    trees: list[Any] = [[PRODUCT, PRODUCT | {"asin": "B000000002"}], KNOWN, _HUMAN]
     at = rng.choice((0, 0, 1, 2))
     trees[at] = bent(trees[at], rng)
     paths = [folder / name for name in names]
