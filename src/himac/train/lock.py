@@ -50,7 +50,9 @@ def locked(folder: Path, file: Path | None = None) -> Iterator[int]:
             logger.warning("the file system of %s has no locks; see to it that nothing else writes there", folder)
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
-        yield descriptor
-        os.ftruncate(descriptor, 0)
+        try:
+            yield descriptor
+        finally:
+            os.ftruncate(descriptor, 0)
     finally:
         os.close(descriptor)

@@ -15,9 +15,9 @@ from himac.train.lock import locked
 
 
 def test_a_second_writer_is_refused_and_told_who_is_there(tmp_path: Path) -> None:
-    with locked(tmp_path / "run"), pytest.raises(CheckpointError, match=rf"process {os.getpid()} on .*wait for it"):
-        with locked(tmp_path / "run"):
-            raise AssertionError("two writers")
+    words = rf"process {os.getpid()} on .*wait for it"
+    with locked(tmp_path / "run"), pytest.raises(CheckpointError, match=words), locked(tmp_path / "run"):
+        raise AssertionError("two writers")
     with locked(tmp_path / "run"):  # free again
         pass
     assert (tmp_path / "run" / ".lock").read_bytes() == b""
