@@ -7,7 +7,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired
+
+from pydantic import TypeAdapter, with_config
+from typing_extensions import TypedDict
 
 from himac import __version__
 from himac.bench.matrix import Matrix, cell_name, load_matrix
@@ -18,8 +21,32 @@ from himac.machine import in_words
 from himac.report.cells import CellResult, read_evaluation, read_training
 from himac.report.comparison import comparison_page, differences
 from himac.report.curves import comparison, save_figure
+from himac.report.results import STRICT, Count, read_record
 from himac.report.tables import markdown_table
 from himac.train.atomic import WriteGuard, write_text
+
+
+@with_config(STRICT)
+class _Torch(TypedDict):
+    capability: str
+    threads: Count
+
+
+@with_config(STRICT)
+class _Machine(TypedDict):
+    """What `machine.in_words` tells."""
+
+    processor: str
+    architecture: str
+    cores: Count | None
+    torch: NotRequired[_Torch]
+
+
+class _Environment(TypedDict):
+    machine: NotRequired[_Machine]
+
+
+_ENVIRONMENT = TypeAdapter[Any](_Environment)
 
 
 def publish(output: Path) -> list[Path]:
@@ -70,7 +97,7 @@ def _machines(output: Path, records: Iterable[Mapping[str, Any]]) -> list[dict[s
     found = list[dict[str, Any]]()
     for record in records:
         path = output / "runs" / cell_name(record["task"], record["method"], record["seed"]) / "environment.json"
-        told = json.loads(path.read_text(encoding="utf-8")).get("machine") if path.is_file() else None
+        told = read_record(path, _ENVIRONMENT).get("machine") if path.is_file() else None
         if told is not None and told not in found:
             found.append(told)
     return found

@@ -7,8 +7,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter
-
 from himac.errors import DataError
 from himac.report.results import (
     EVALUATED,
@@ -94,7 +92,12 @@ def read_training(run_dir: Path, task: str, method: str, seed: int, budget: int 
     if not evals:
         raise DataError(f"{run_dir} has no evaluation to report; train with train.eval_every above 0.")
     for record in evals:
-        _check(run_dir / "metrics.jsonl", record, EVALUATED)
+        try:
+            conforming(record, EVALUATED)
+        except ValueError as error:
+            raise DataError(
+                f"an evaluation in {run_dir / 'metrics.jsonl'} is not usable ({error}); train that cell again."
+            ) from error
     last = evals[-1]
     results = _results(run_dir, last)
     curve = tuple(CurvePoint(int(r["env_steps"]), int(r["iteration"]), float(r["success"])) for r in evals)
@@ -126,8 +129,7 @@ def read_evaluation(folder: Path, task: str, method: str, seed: int, seconds: fl
     Raises:
         DataError: the summary is missing or broken.
     """
-    summary, results = read_record(folder / "summary.json"), read_jsonl(folder / "results.jsonl", OUTCOME)
-    _check(folder / "summary.json", summary, SUCCESS)
+    summary, results = read_record(folder / "summary.json", SUCCESS), read_jsonl(folder / "results.jsonl", OUTCOME)
     tokens = number(summary, "completion_tokens")
     steps = (number(line, "env_steps_all") or number(line, "env_steps") or 0 for line in results)
     return CellResult(
@@ -149,13 +151,6 @@ def read_evaluation(folder: Path, task: str, method: str, seed: int, seconds: fl
 
 def _results(run_dir: Path, evaluation: Record) -> list[dict[str, Any]]:
     return read_jsonl(run_dir / "eval" / f"iteration-{evaluation['iteration']:06d}" / "results.jsonl", OUTCOME)
-
-
-def _check(path: Path, record: Record, form: TypeAdapter[Any]) -> None:
-    try:
-        conforming(record, form)
-    except ValueError as error:
-        raise DataError(f"{path} is not usable ({error}); run that cell again.") from error
 
 
 def _mixed(parts: Sequence[tuple[Outcomes, float]], run_dir: Path) -> dict[str, float]:

@@ -110,14 +110,14 @@ def read_jsonl(path: Path, form: TypeAdapter[Any] | None = None) -> list[dict[st
     return records
 
 
-def read_record(path: Path) -> dict[str, Any]:
+def read_record(path: Path, form: TypeAdapter[Any] | None = None) -> dict[str, Any]:
     """The one record of a file such as `summary.json`.
 
     Raises:
-        DataError: the file is missing or holds no JSON object.
+        DataError: the file is missing, or holds no JSON object or one of another form.
     """
     try:
-        return conforming(read_json(path))
+        return conforming(read_json(path), form)
     except (OSError, ValueError) as error:
         raise DataError(f"cannot read {path} ({error}); run that cell again.") from error
 
