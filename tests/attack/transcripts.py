@@ -72,6 +72,7 @@ _TIMING = {
 }
 _CELL = {"cell": "small/grpo/seed-0", "task": "small", "method": "grpo", "seed": 0, "kind": "train", "config": "x",
          "budget": 50, "code": 0, "seconds": 1.0, "error": ""}  # fmt: skip
+_MACHINE = {"processor": "p", "architecture": "a", "cores": 2, "torch": {"capability": "AVX2", "threads": 1}}
 _MATRIX = {
     "base": "base.yaml",
     "methods": {"grpo": {}, "react": {"kind": "eval"}},
@@ -90,6 +91,7 @@ def _run_folder(run: Path) -> None:
     _put(run / "metrics.jsonl", _METRICS)
     _put(run / "timings.jsonl", [_TIMING, _TIMING | {"phase": "eval"}])
     (run / "config.yaml").write_text("seed: 1\nenv: {name: alfworld}\n")
+    _put(run / "environment.json", {"machine": _MACHINE})
     for iteration in (0, 1):
         _put(run / "eval" / f"iteration-00000{iteration}" / "results.jsonl", [_RESULT, _RESULT | {"task_id": "t2"}])
 
@@ -134,13 +136,17 @@ def tables(number: int, folder: Path) -> str | None:
     (output / "matrix.yaml").write_text(yaml.safe_dump(_MATRIX))
     (output / "base.yaml").write_text("seed: 1\n")
     if number % 8 == 0:  # a name that leads out of the folder
-        _run_folder(folder / "elsewhere" / "seed-0")
-        _put(output / "cells.jsonl", [_CELL | {"task": "../../../elsewhere/..", "method": "elsewhere"}])
+        _run_folder(folder / "elsewhere" / "m" / "seed-0")
+        (output / "runs" / "x").mkdir()
+        _put(output / "cells.jsonl", [_CELL | {"task": "x/../../../elsewhere", "method": "m"}])
     else:
         _change(rng.choice(sorted(path for path in output.rglob("*.*") if path.is_file())), rng)
     said = held(lambda: publish(output))
-    beside = {path.name for path in folder.iterdir()} - {"out", "elsewhere"}
-    return f"a file was written outside: {beside}" if beside else said
+    outside = folder.parent / "elsewhere.png"
+    if outside.exists():
+        outside.unlink()
+        return "a picture was written outside"
+    return said
 
 
 def reruns(number: int, folder: Path) -> str | None:

@@ -95,9 +95,7 @@ def read_training(run_dir: Path, task: str, method: str, seed: int, budget: int 
         try:
             conforming(record, EVALUATED)
         except ValueError as error:
-            raise DataError(
-                f"an evaluation in {run_dir / 'metrics.jsonl'} is not usable ({error}); train that cell again."
-            ) from error
+            raise DataError(f"an evaluation of {run_dir} is not usable ({error}); train that cell again.") from error
     last = evals[-1]
     results = _results(run_dir, last)
     curve = tuple(CurvePoint(int(r["env_steps"]), int(r["iteration"]), float(r["success"])) for r in evals)
