@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import functools
 import importlib
 import inspect
@@ -203,7 +204,11 @@ def model_runs_code(number: int, folder: Path) -> str | None:
     else:
         victim = rng.choice([path for path in model.iterdir() if path.suffix == ".json"])
         victim.write_bytes(scrambled(victim.read_bytes(), rng))
-    said = held(lambda: load_model(model))
+    asked, builtins.input = builtins.input, lambda *_: "y"  # somebody who is asked says yes
+    try:
+        said = held(lambda: load_model(model))
+    finally:
+        builtins.input = asked
     return f"code ran: {kind}" if marker.exists() else said
 
 
