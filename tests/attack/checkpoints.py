@@ -13,6 +13,8 @@ import pkgutil
 import random
 import shutil
 import tempfile
+import threading
+import time
 import zlib
 from pathlib import Path
 from types import SimpleNamespace
@@ -150,7 +152,7 @@ def runs_code(number: int, folder: Path) -> str | None:
         for state in newest.glob("state.tensors"):
             state.write_bytes((newest / "state.pt").read_bytes())
     _sealed(newest)
-    children = _children()
+    before = _children() | {str(one.ident) for one in threading.enumerate()}
     said = None
     try:
         _open(run)
@@ -158,9 +160,9 @@ def runs_code(number: int, folder: Path) -> str | None:
         pass
     except Exception as error:
         said = f"{type(error).__name__}: {str(error)[:200]}"
-    if _children() - children:
+    if (_children() | {str(one.ident) for one in threading.enumerate()}) - before:
         _wait_for(marker)
-        said = f"a process was started by {payload.call}"
+        said = f"a process or thread was started by {payload.call}"
     if marker.exists():
         said = f"code ran: {payload.call}"
     if victim.read_text() != '{"a": 1}\nkept':
@@ -170,13 +172,10 @@ def runs_code(number: int, folder: Path) -> str | None:
 
 def _children() -> set[str]:
     pid = os.getpid()
-    path = Path(f"/proc/{pid}/task/{pid}/children")
-    return set(path.read_text().split()) if path.exists() else set()
+    return {child for path in Path(f"/proc/{pid}/task").glob("*/children") for child in path.read_text().split()}
 
 
 def _wait_for(marker: Path) -> None:
-    import time
-
     deadline = time.monotonic() + 8
     while not marker.exists() and time.monotonic() < deadline:
         time.sleep(0.05)
