@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
@@ -12,6 +13,8 @@ NonNegative = Annotated[int, Field(ge=0)]
 Discount = Annotated[float, Field(gt=0, le=1)]
 StdKind = Literal["population", "sample", "none"]
 StatisticsKind = Literal["trajectories", "rows"]
+
+_VARIABLE = re.compile("[A-Za-z_][A-Za-z0-9_]*")
 
 
 class _Node(BaseModel):
@@ -53,6 +56,10 @@ class EngineConfig(_Node):
         address = urlsplit(self.base_url)
         if address.username or address.password:
             raise ValueError("base_url must not hold a key or password; give the key in the variable of key_variable")
+        if address.query or address.fragment:
+            raise ValueError("base_url must not have a query, which may hold a key; end it before the ? or #")
+        if not _VARIABLE.fullmatch(self.key_variable):
+            raise ValueError("key_variable is the name of an environment variable, such as OPENAI_API_KEY, not the key")
         if self.base_url and (address.scheme not in ("http", "https") or not address.hostname):
             raise ValueError("base_url is an address such as http://localhost:8000/v1")
         if (self.price_in is None) != (self.price_out is None):

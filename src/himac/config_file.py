@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import reprlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from pydantic import ValidationError
 
 from himac.config import Config, GrpoConfig, HimacConfig
 from himac.errors import ConfigError
+from himac.files import SETTINGS_BYTES, parse_yaml, read_text
 
 
 def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -> Config:
@@ -28,12 +30,11 @@ def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -
     tree: Any = {}
     if path is not None:
         try:
-            tree = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+            tree = parse_yaml(read_text(Path(path), SETTINGS_BYTES)) or {}
         except OSError as error:
             raise ConfigError(f"cannot read configuration {path}: {error.strerror or error}; check the path") from error
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            detail = " ".join(str(error).split())
-            raise ConfigError(f"configuration {path} is not valid YAML: {detail}; correct that line") from error
+        except ValueError as error:
+            raise ConfigError(f"configuration {path} is not valid YAML: {error}; correct that") from error
         if not isinstance(tree, dict):
             raise ConfigError(
                 f"configuration {path} must be a mapping of keys, not a {type(tree).__name__}; see configs/"
@@ -109,8 +110,8 @@ def _apply(tree: dict[str, Any], override: str) -> None:
     if not separator or not all(parts):
         raise ConfigError(f"override '{override}' is not of the form key.sub=value")
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        value = parse_yaml(text)
+    except ValueError as error:
         raise ConfigError(f"the value of override '{override}' is not valid YAML; quote it") from error
     if isinstance(value, str):  # YAML reads 1e-4 as text
         with contextlib.suppress(ValueError):
@@ -138,7 +139,9 @@ def _explain(error: ValidationError) -> str:
     if first["type"] == "value_error":  # of our own validators, which say it all
         return f"configuration key '{key}': {first['ctx']['error']}"
     more = len(error.errors()) - 1
-    return f"configuration key '{key}': {first['msg']} (got {first['input']!r})" + (f"; {more} more" if more else "")
+    return f"configuration key '{key}': {first['msg']} (got {reprlib.repr(first['input'])})" + (
+        f"; {more} more" if more else ""
+    )
 
 
 def _known_keys(location: Sequence[str], algorithm: str | None) -> list[str]:

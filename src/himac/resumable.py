@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import TypeAdapter, with_config
+from typing_extensions import TypedDict
 
 from himac.agents.chat import ChatFormat
 from himac.config import Config
@@ -20,6 +22,8 @@ from himac.config_file import difference, parse_config
 from himac.errors import CheckpointError
 from himac.evaluate import BlueprintSource, given_blueprint, record, repeat_seed, summarise, task_seed, write_records
 from himac.rollout.failures import some_sound
+from himac.files import read_json
+from himac.report.results import STRICT, Count, Told, read_jsonl
 from himac.rollout.runtime import Runtime
 from himac.rollout.trials import Spent, Trial, trials
 from himac.train.atomic import WriteGuard, write_text
@@ -38,6 +42,38 @@ MAY_CHANGE = (
     *(f"engine.{key}" for key in ("price_in", "price_out")),
 )
 Record = dict[str, Any]
+
+
+@with_config(STRICT | {"extra": "forbid"})
+class _Usage(TypedDict):
+    requests: Count
+    prompt_tokens: Count
+    completion_tokens: Count
+
+
+@with_config(STRICT)
+class _Line(Told):
+    """A line of `results.jsonl`, as a rerun needs it."""
+
+    repeat: Count
+    trials: Count
+    env_steps_all: Count
+    usage: _Usage
+    lost: _Usage
+
+
+@with_config(STRICT)
+class _Failed(Told):
+    """A line of `trials.jsonl`."""
+
+    repeat: Count
+    trial: Count
+    instruction: str
+    reflection: str | None
+    usage: _Usage
+
+
+_LINE, _TRIAL = TypeAdapter[Any](_Line), TypeAdapter[Any](_Failed)
 Key = tuple[str, int]
 
 
@@ -83,10 +119,10 @@ class Journal:
             write_text(saved, json.dumps(settings, indent=2, ensure_ascii=False))
         self._results = MetricsLog(output / RESULTS, durable=True)
         self._trials = MetricsLog(output / TRIALS, durable=True)
-        self.results: dict[Key, Record] = {_key(line): line for line in self._results.read()}
+        self.results: dict[Key, Record] = {_key(line): line for line in read_jsonl(self._results.path, _LINE)}
         self.trials: dict[Key, dict[int, Record]] = {}
         """By number of the trial. One that has its reflection replaces the same without."""
-        for line in self._trials.read():
+        for line in read_jsonl(self._trials.path, _TRIAL):
             self.trials.setdefault(_key(line), {})[line["trial"]] = line
 
     def finish(self, line: Record) -> None:
@@ -237,11 +273,11 @@ def _told(episode: Episode, split_hash: str, chat: ChatFormat) -> Record:
 def episode_of(line: Record, task: Task) -> Episode:
     """The episode of a line, without tokens, seeds and rewards of single turns."""
     turns = tuple(
-        Turn(turn["action"], turn["observation"], 0.0, turn["invalid"], turn["sub_done"], 0, 0)
-        for turn in line["transcript"]
+        Turn(turn["action"], turn["observation"], 0.0, turn.get("invalid", False), turn["sub_done"], 0, 0)
+        for turn in line.get("transcript") or ()
     )
     none = np.zeros(0, dtype=np.int32)
-    goals = line["blueprint"]
+    goals = line.get("blueprint")
     return Episode(
         task=task,
         seed=0,
@@ -258,7 +294,7 @@ def episode_of(line: Record, task: Task) -> Episode:
 
 def _trial(line: Record, task: Task) -> Trial:
     return Trial(
-        episode_of(line, task), Spent(**line["usage"]), line["instruction"], line["opening"], line["reflection"]
+        episode_of(line, task), Spent(**line["usage"]), line["instruction"], line.get("opening", ""), line["reflection"]
     )
 
 
@@ -284,9 +320,9 @@ def _check_same(saved: Path, settings: Record, config: Config) -> None:
     if not saved.is_file():
         raise CheckpointError(f"{saved.parent} holds no evaluation to resume (no {SETTINGS}); leave out --resume")
     try:
-        before = json.loads(saved.read_text(encoding="utf-8"))
+        before = read_json(saved)
         changed = difference(parse_config(before["config"]), config, MAY_CHANGE)
-    except (ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{saved} is damaged; restore it or choose another --output") from error
     keys = ("split", "split_hash", "blueprints")
     changed += [f"{key} ({before.get(key)} -> {settings[key]})" for key in keys if before.get(key) != settings[key]]

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from himac.train.checkpoint import load_latest
+from himac.train.lock import locked
 from support.cli import Cli, Done
 
 CONFIGS = Path(__file__).resolve().parents[2] / "src" / "himac" / "configs"
@@ -181,16 +182,71 @@ def test_run_directory_is_a_file(cli: Cli, tiny_yaml: Path) -> None:
 def test_damaged_checkpoint(cli: Cli, tiny_yaml: Path, tiny_model: Path, trained: Path) -> None:
     run = shutil.copytree(trained, cli.folder / "run")
     name = (run / "checkpoints" / "latest").read_text(encoding="utf-8").strip()
-    (run / "checkpoints" / name / "state.pt").write_bytes(b"nothing")
+    (run / "checkpoints" / name / "state.tensors").write_bytes(b"nothing")
     done = cli.run("train", tiny_yaml, "--model", tiny_model, "--run-dir", run, "--resume", "train.iterations=2")
-    check(done, 5, "is damaged", "state.pt")
+    check(done, 5, "is damaged", "state.tensors", "write 'step-000000-1' into")
 
 
 def test_lost_metrics(cli: Cli, tiny_yaml: Path, tiny_model: Path, trained: Path) -> None:
     run = shutil.copytree(trained, cli.folder / "run")
     (run / "metrics.jsonl").unlink()
     done = cli.run("train", tiny_yaml, "--model", tiny_model, "--run-dir", run, "--resume", "train.iterations=2")
-    check(done, 5, "metrics.jsonl")
+    check(done, 5, "metrics.jsonl has 0 lines", "restore the file")
+
+
+def test_some_lost_metrics_and_the_checkpoint_that_fits(
+    cli: Cli, tiny_yaml: Path, tiny_model: Path, trained: Path
+) -> None:
+    run = shutil.copytree(trained, cli.folder / "run")
+    lines = (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+    (run / "metrics.jsonl").write_text("".join(lines[:2]), encoding="utf-8")  # the evaluation and the first phase
+    start = ("train", tiny_yaml, "--model", tiny_model, "--run-dir", run, "--resume", "train.iterations=1")
+    check(cli.run(*start), 5, "metrics.jsonl has 2 lines", "step-000001-0", "write 'step-000000-1' into")
+    (run / "checkpoints" / "latest").write_text("step-000000-1", encoding="utf-8")
+    done = cli.run(*start)
+    assert done.code == 0, done.err
+    assert (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines(keepends=True) == lines
+
+
+def test_lost_timings_block_nothing(cli: Cli, tiny_yaml: Path, tiny_model: Path, trained: Path) -> None:
+    run = shutil.copytree(trained, cli.folder / "run")
+    (run / "timings.jsonl").unlink()
+    start = ("train", tiny_yaml, "--model", tiny_model, "--run-dir", run, "--resume")
+    for iterations, kept in ((2, 2), (3, 5)):  # a second time too: the lines that are counted are those there are
+        done = cli.run(*start, f"train.iterations={iterations}")
+        assert done.code == 0, done.err
+        phases = [json.loads(line)["phase"] for line in (run / "timings.jsonl").open(encoding="utf-8")]
+        assert phases.count("macro") == phases.count("micro") == iterations - 1
+        assert len(phases) >= kept
+
+
+def test_a_deleted_pointer(cli: Cli, tiny_yaml: Path, tiny_model: Path, trained: Path) -> None:
+    run = shutil.copytree(trained, cli.folder / "run")
+    (run / "checkpoints" / "latest").unlink()
+    start = ("train", tiny_yaml, "--model", tiny_model, "--run-dir", run, "--resume", "train.iterations=1")
+    before = (run / "metrics.jsonl").read_bytes()
+    check(cli.run(*start), 5, "latest is missing", "write 'step-000001-0' into")
+    assert (run / "metrics.jsonl").read_bytes() == before
+
+
+def test_two_trainings_in_one_directory(cli: Cli, tiny_yaml: Path, tiny_model: Path) -> None:
+    run = cli.folder / "run"
+    start = ("train", tiny_yaml, "--model", tiny_model, "--run-dir", "run", "train.iterations=1")
+    first = cli.start(*start).when(lambda: (run / "config.yaml").exists())
+    check(cli.run(*start, "--resume"), 5, "run is in use by another himac", "wait for it")
+    check(cli.run(*start), 5, "run is")  # in use, or no longer empty
+    done = first.wait()
+    assert done.code == 0, done.err
+    assert [json.loads(line)["phase"] for line in (run / "metrics.jsonl").open()] == ["eval", "macro", "micro", "eval"]
+
+
+def test_two_evaluations_in_one_directory(cli: Cli, tiny_yaml: Path, tiny_model: Path) -> None:
+    with locked(cli.folder / "out"):
+        done = cli.run("eval", tiny_yaml, "--model", tiny_model, "--output", "out", "--limit", "1")
+    check(done, 5, "out is in use by another himac")
+    with locked(cli.folder / "warm", cli.folder / ".warm.lock"):
+        check(cli.run("warmstart", tiny_yaml, "warm", "--model", tiny_model), 5, "warm is in use")
+    assert not (cli.folder / "warm").exists()
 
 
 # ---- a machine that refuses

@@ -97,12 +97,40 @@ def test_an_empty_file_means_the_defaults(tmp_path: Path) -> None:
         ("=3", r"is not of the form key\.sub=value"),
         ("a..b=3", r"is not of the form key\.sub=value"),
         ("train", r"is not of the form key\.sub=value"),
+        (
+            "engine.base_url=http://host/v1?api_key=sk-123",
+            r"^configuration key 'engine': base_url must not have a query",
+        ),
+        ("engine.base_url=http://host/v1#sk-123", r"^configuration key 'engine': base_url must not have a query"),
+        (
+            "engine.key_variable=sk-123",
+            r"^configuration key 'engine': key_variable is the name of an environment variable",
+        ),
+        ("seed={a: &a [*a]}", r"is not valid YAML"),
         ("seed=[1", r"the value of override 'seed=\[1' is not valid YAML"),
     ],
 )
 def test_refusals_name_the_key(override: str, message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(ConfigError, match=message) as refusal:
         load_config(None, [override])
+    assert "sk-123" not in str(refusal.value)
+
+
+def test_files_of_strangers(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    for text, words in (
+        ("a: &a [x]\nenv: {kwargs: {k: [*a, *a]}}", "not valid YAML: line 2 has an alias"),
+        ("env: {kwargs: {k: " + "[" * 100 + "]" * 100 + "}}", "nested deeper"),
+        ("env: {kwargs: {when: 2024-01-01}}", "no plain value; quote it"),
+        ("#" * (1 << 20) + "\n", "larger than"),
+    ):
+        path.write_text(text)
+        with pytest.raises(ConfigError, match=words):
+            load_config(path)
+    path.write_text("seed: [" + "x, " * 10_000 + "x]")
+    with pytest.raises(ConfigError) as error:
+        load_config(path)
+    assert len(str(error.value)) < 300
 
 
 @pytest.mark.parametrize("method", ["gigpo", "ppo", "hiper"])

@@ -19,7 +19,7 @@ class PhaseOutcome:
     Attributes:
         rows: Rows of the update.
         groups: Compared episodes, for metrics.
-        carry: What the next phase of this iteration needs (picklable); saved with a checkpoint between phases.
+        carry: What the next phase of this iteration needs in plain values; saved with a checkpoint between phases.
         metrics: Extra figures of the phase.
     """
 

@@ -10,12 +10,12 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from himac.config import Config, Positive
 from himac.config_file import load_config
 from himac.errors import ConfigError
+from himac.files import SETTINGS_BYTES, parse_yaml, read_text
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")]
 """Methods and tasks name folders."""
@@ -131,9 +131,9 @@ def load_matrix(path: Path) -> Matrix:
         ConfigError: it is missing, no YAML, or a key or value is wrong.
     """
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read matrix {path}: {' '.join(str(error).split())}; check the file") from error
+        tree = parse_yaml(read_text(path, SETTINGS_BYTES))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"cannot read matrix {path}: {error}; check the file") from error
     try:
         return Matrix.model_validate(tree)
     except ValidationError as error:

@@ -7,19 +7,46 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired
+
+from pydantic import TypeAdapter, with_config
+from typing_extensions import TypedDict
 
 from himac import __version__
 from himac.bench.matrix import Matrix, cell_name, load_matrix
-from himac.bench.runner import CELLS, MATRIX, last_records
+from himac.bench.runner import MATRIX, last_records, read_cells
 from himac.errors import DataError
+from himac.inert import inert
 from himac.machine import in_words
 from himac.report.cells import CellResult, read_evaluation, read_training
 from himac.report.comparison import comparison_page, differences
 from himac.report.curves import comparison, save_figure
-from himac.report.results import read_jsonl
+from himac.report.results import STRICT, Count, read_record
 from himac.report.tables import markdown_table
 from himac.train.atomic import WriteGuard, write_text
+
+
+@with_config(STRICT)
+class _Torch(TypedDict):
+    capability: str
+    threads: Count
+
+
+@with_config(STRICT)
+class _Machine(TypedDict):
+    """What `machine.in_words` tells."""
+
+    processor: str
+    architecture: str
+    cores: Count | None
+    torch: NotRequired[_Torch]
+
+
+class _Environment(TypedDict):
+    machine: NotRequired[_Machine]
+
+
+_ENVIRONMENT = TypeAdapter[Any](_Environment)
 
 
 def publish(output: Path) -> list[Path]:
@@ -36,7 +63,7 @@ def publish(output: Path) -> list[Path]:
     if not done:
         raise DataError(f"{output} has no finished cell; run `himac bench` until one is.")
     seconds = defaultdict[str, float](float)  # an evaluation keeps what an attempt that failed has finished
-    for record in read_jsonl(output / CELLS):
+    for record in read_cells(output):
         seconds[record["cell"]] += record["seconds"]
     cells = _sorted(matrix, [_read(output, record, seconds[record["cell"]]) for record in done])
     page = comparison_page(cells, output.resolve().name, matrix.reference, matrix.ablations, matrix.targets)
@@ -48,7 +75,7 @@ def publish(output: Path) -> list[Path]:
         page += f"\n## Failed cells\n\n{markdown_table(('cell', 'error'), rows)}\n"
     with WriteGuard(f"tables in {output}"):
         write_text(output / "results.json", json.dumps(_json(matrix, cells, failed, machines), indent=2))
-        write_text(output / "tables.md", page.rstrip("\n"))
+        write_text(output / "tables.md", inert(page.rstrip("\n")))
         pictures = []
         for task in dict.fromkeys(cell.task for cell in cells):
             here = [cell for cell in cells if cell.task == task]
@@ -70,7 +97,7 @@ def _machines(output: Path, records: Iterable[Mapping[str, Any]]) -> list[dict[s
     found = list[dict[str, Any]]()
     for record in records:
         path = output / "runs" / cell_name(record["task"], record["method"], record["seed"]) / "environment.json"
-        told = json.loads(path.read_text(encoding="utf-8")).get("machine") if path.is_file() else None
+        told = read_record(path, _ENVIRONMENT).get("machine") if path.is_file() else None
         if told is not None and told not in found:
             found.append(told)
     return found

@@ -11,28 +11,29 @@ The output folder:
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
+from pydantic import TypeAdapter, with_config
+from typing_extensions import TypedDict
 
-from himac.bench.matrix import Cell, Matrix, starts_warm
+from himac.bench.matrix import Cell, Matrix, Name, starts_warm
 from himac.bench.scheduler import Job, Outcome, run_jobs
 from himac.config import Config
 from himac.config_file import difference, dump_config, load_config
-from himac.errors import CheckpointError, ConfigError, DataError, EndpointError
-from himac.report.results import number, read_json, read_jsonl
+from himac.errors import ConfigError, DataError, EndpointError
+from himac.report.results import STRICT, Count, Finite, number, read_jsonl, read_record
 from himac.train.atomic import WriteGuard, write_text
 from himac.train.continuing import BUDGET, MACHINE, check_budget
+from himac.train.lock import locked
 from himac.train.metrics_log import MetricsLog
 from himac.types import StopReason
 
@@ -101,7 +102,7 @@ class Bench:
             on_tick: Called several times a second with the done fraction of each running cell.
         """
         done = list[Outcome]()
-        with _locked(self.output) as lock:
+        with locked(self.output) as lock:
             pending = self.pending()  # now that nobody else can finish or begin a cell
             on_start()
             cells = {cell.name: cell for cell in pending}
@@ -134,7 +135,7 @@ class Bench:
         if cell.kind == "train":
             return ""
         try:
-            share = number(read_json(self.folder(cell) / _SUMMARY), f"stop/{StopReason.ENGINE_ERROR}")
+            share = number(read_record(self.folder(cell) / _SUMMARY), f"stop/{StopReason.ENGINE_ERROR}")
         except DataError as error:
             return str(error)
         if not share:
@@ -149,7 +150,8 @@ class Bench:
                 continue
             folder.mkdir(parents=True, exist_ok=True)
             for leftover in folder.glob(".*"):  # of a process that was killed while it wrote a model
-                shutil.rmtree(leftover)
+                if leftover.is_dir():
+                    shutil.rmtree(leftover)
             _save(self.warm[task], config)
             init = (*self.command, "init-model", str(config), str(made))
             imitate = (*self.command, "warmstart", str(config), str(warmed), "--model", str(made), "--resume")
@@ -206,10 +208,34 @@ def describe(matrix: Matrix, source: Path, output: Path) -> None:
         write_text(output / MATRIX, yaml.safe_dump(tree, sort_keys=False, allow_unicode=True).rstrip("\n"))
 
 
+@with_config(STRICT)
+class _Ended(TypedDict):
+    """A line of `cells.jsonl`; its names become those of folders and files."""
+
+    cell: str
+    task: Name
+    method: Name
+    seed: int
+    kind: Literal["train", "eval"]
+    config: str
+    budget: Count | None
+    code: int | None
+    seconds: Finite
+    error: str
+
+
+_CELL = TypeAdapter[Any](_Ended)
+
+
+def read_cells(output: Path) -> list[dict[str, Any]]:
+    """The lines of `cells.jsonl`."""
+    return read_jsonl(output / CELLS, _CELL)
+
+
 def last_records(output: Path) -> dict[str, dict[str, Any]]:
     """The last line of `cells.jsonl` for each cell, by name."""
     path = output / CELLS
-    return {str(record["cell"]): record for record in read_jsonl(path)} if path.is_file() else {}
+    return {str(record["cell"]): record for record in read_cells(output)} if path.is_file() else {}
 
 
 @lru_cache(maxsize=256)
@@ -271,21 +297,3 @@ def _warm_name(task: str) -> str:
 def _environment(threads: int) -> dict[str, str]:
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS")
     return {**os.environ, **dict.fromkeys(names, str(threads))}
-
-
-@contextmanager
-def _locked(output: Path) -> Iterator[int]:
-    """A descriptor of the folder's lock, which its processes inherit: they hold it even when this one is killed."""
-    with _guard(output):
-        output.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(output / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise CheckpointError(
-                f"{output} is in use by another himac bench or a process one left behind; wait for it or end it"
-            ) from error
-        yield descriptor
-    finally:
-        os.close(descriptor)

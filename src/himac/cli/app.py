@@ -13,6 +13,10 @@ from typer.core import TyperGroup
 
 from himac import __version__
 from himac.errors import HimacError, InterruptedRunError
+from himac.inert import inert, inert_warnings
+
+_LONGEST = 4000
+"""Characters of a message."""
 
 
 class _Commands(TyperGroup):
@@ -195,6 +199,7 @@ def _split(values: list[str] | None) -> list[str]:
 
 def main() -> None:
     """Entry point: one clear sentence and a non-zero exit code for every failure a user can repair."""
+    inert_warnings()
     try:
         app()
     except HimacError as error:
@@ -215,5 +220,6 @@ def main() -> None:
 
 def _fail(message: str, code: int) -> None:
     sys.stdout.flush()
-    print(f"error: {message}", file=sys.stderr)
+    shown = message if len(message) <= _LONGEST else f"{message[:_LONGEST]} …"  # it may quote a file
+    print(f"error: {inert(shown)}", file=sys.stderr)
     sys.exit(code)

@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from collections.abc import Iterable
 
-console = Console(highlight=False, markup=False)
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.segment import Segment
+
+from himac.inert import inert
+
+
+class _Screen(Console):
+    """Everything that is printed comes through `render`: words are inert, rich's own control codes are not."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=inert(segment.text))
+
+
+console = _Screen(highlight=False, markup=False)
 
 
 def progress_bar(window_s: float = 30.0) -> Progress:

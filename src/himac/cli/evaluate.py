@@ -18,6 +18,7 @@ from himac.evaluate import BlueprintSource, evaluate, repeat_seed, summarise, wr
 from himac.resumable import Plan, evaluate_resumable
 from himac.rollout.runtime import Runtime, build_benchmark, build_runtime
 from himac.train.atomic import WriteGuard, write_text
+from himac.train.lock import locked
 from himac.types import Episode, StopReason
 
 SOURCES = ("planner", "random", "none")
@@ -67,6 +68,7 @@ def evaluate_command(
     live, path = config.eval.max_live, str(model) if model else None
     with ExitStack() as stack:
         runtime = stack.enter_context(build_runtime(config, path, live, benchmark))
+        stack.enter_context(locked(output))
         bar = stack.enter_context(progress_bar())
         shown = bar.add_task(f"eval {split}", total=len(plan.tasks) * plan.repeats, note="")
         if streamed:

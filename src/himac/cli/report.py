@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from himac.cli.console import console
+from himac.inert import inert
 
 
 def report_command(run_dir: Path) -> None:
@@ -20,4 +21,4 @@ def write_report(run_dir: Path) -> None:
 
     page = summarise_run(run_dir)
     draw_curves(run_dir / "metrics.jsonl", run_dir / "learning_curve.png", title=run_dir.resolve().name)
-    (run_dir / "summary.md").write_text(page, encoding="utf-8")
+    (run_dir / "summary.md").write_text(inert(page), encoding="utf-8")

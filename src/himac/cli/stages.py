@@ -21,6 +21,7 @@ from himac.errors import ConfigError
 from himac.rollout.runtime import build_benchmark, build_runtime, require_local
 from himac.scene import in_words, plain
 from himac.seeding import derive_seed
+from himac.train.lock import locked
 from himac.types import Demonstration
 
 
@@ -36,10 +37,11 @@ def warmstart_command(
     """`himac warmstart`."""
     config = load_config(config_path, overrides)
     require_local(config, "a warm start")
-    kept = _unfinished(_fresh(output))
-    if kept.exists() and not resume:
-        raise ConfigError(f"{kept} holds a warm start that did not end; go on with --resume or remove it")
-    warm_model(config, build_benchmark(config), str(model or config.model.path), output)
+    with locked(output, output.with_name(f".{output.name}.lock")):
+        kept = _unfinished(_fresh(output))
+        if kept.exists() and not resume:
+            raise ConfigError(f"{kept} holds a warm start that did not end; go on with --resume or remove it")
+        warm_model(config, build_benchmark(config), str(model or config.model.path), output)
 
 
 def make_model(config: Config, benchmark: Benchmark, output: Path) -> None:

@@ -20,9 +20,11 @@ from himac.machine import machine
 from himac.rollout.runtime import build_benchmark, build_runtime
 from himac.train.atomic import WriteGuard, write_text
 from himac.train.continuing import BUDGET, MACHINE, check_budget
+from himac.train.lock import locked
 
 RESUMABLE_CHANGES = (*BUDGET, *MACHINE, "train.keep_checkpoints")
-_DESCRIPTION = ("config.yaml", "environment.json")
+_CONFIG, _ENVIRONMENT = "config.yaml", "environment.json"
+_DESCRIPTION = (_CONFIG, _ENVIRONMENT, f".tmp-{_CONFIG}", ".lock")
 
 
 def train_command(
@@ -38,17 +40,25 @@ def run_training(config: Config, run_dir: Path, resume: bool) -> None:
     from himac.train.factory import check_training
 
     check_training(config)
-    _prepare(config, run_dir, resume)
-    benchmark = build_benchmark(config)
-    start = _starting_model(config, benchmark, run_dir)
-    _reinforce(config, benchmark, start, run_dir)
+    _check_place(run_dir, resume)
+    with locked(run_dir):
+        _check_place(run_dir, resume)  # now that nobody else can begin a run here
+        _prepare(config, run_dir, resume)
+        benchmark = build_benchmark(config)
+        start = _starting_model(config, benchmark, run_dir)
+        _reinforce(config, benchmark, start, run_dir)
+
+
+def _check_place(run_dir: Path, resume: bool) -> None:
+    if resume and not (run_dir / _CONFIG).is_file():
+        raise CheckpointError(f"{run_dir} holds no run to resume (no {_CONFIG}); start it without --resume")
+    if not resume and run_dir.exists() and not _unstarted(run_dir):
+        raise CheckpointError(f"{run_dir} is not empty; continue it with --resume or choose another --run-dir")
 
 
 def _prepare(config: Config, run_dir: Path, resume: bool) -> None:
-    saved = run_dir / "config.yaml"
+    saved = run_dir / _CONFIG
     if resume:
-        if not saved.is_file():
-            raise CheckpointError(f"{run_dir} holds no run to resume (no config.yaml); start it without --resume")
         former = load_config(saved)
         changed = difference(former, config, RESUMABLE_CHANGES)
         if changed:
@@ -56,19 +66,14 @@ def _prepare(config: Config, run_dir: Path, resume: bool) -> None:
                 f"{run_dir} was started with another configuration: {'; '.join(changed)}; use a new --run-dir"
             )
         check_budget(former, config)
-    elif run_dir.exists() and not _unstarted(run_dir):
-        raise CheckpointError(f"{run_dir} is not empty; continue it with --resume or choose another --run-dir")
     with WriteGuard(f"run directory {run_dir}"):
-        run_dir.mkdir(parents=True, exist_ok=True)
         write_text(saved, dump_config(config))
-        write_text(run_dir / "environment.json", json.dumps(_environment(config), indent=2))
+        write_text(run_dir / _ENVIRONMENT, json.dumps(_environment(config), indent=2))
 
 
 def _unstarted(run_dir: Path) -> bool:
     """Whether the directory is empty, or a command that failed at once left nothing but its configuration there."""
-    return run_dir.is_dir() and all(
-        path.name in (*_DESCRIPTION, f".tmp-{_DESCRIPTION[0]}") for path in run_dir.iterdir()
-    )
+    return run_dir.is_dir() and all(path.name in _DESCRIPTION for path in run_dir.iterdir())
 
 
 def _starting_model(config: Config, benchmark: Benchmark, run_dir: Path) -> str:
@@ -88,11 +93,13 @@ def _starting_model(config: Config, benchmark: Benchmark, run_dir: Path) -> str:
 
 def _reinforce(config: Config, benchmark: Benchmark, start: str, run_dir: Path) -> None:
     from himac.engines.local.loading import load_model
-    from himac.train.checkpoint import load_latest
+    from himac.train.checkpoint import check_lines, load_latest
     from himac.train.factory import learner_config, make_learner, planned_steps
     from himac.train.trainer import Trainer
 
     latest = load_latest(run_dir)
+    if latest is not None:
+        check_lines(run_dir, latest)
     path = str(latest.model_dir) if latest else start
     live, workers = config.train.max_live, config.train.rollout_workers
     with build_runtime(config, path, live, benchmark, workers) as runtime, progress_bar() as bar:

@@ -8,9 +8,19 @@ from pathlib import Path
 from typing import Any
 
 from himac.errors import DataError
-from himac.report.results import Record, number, read_json, read_jsonl
+from himac.report.results import (
+    EVALUATED,
+    METRIC,
+    OUTCOME,
+    SUCCESS,
+    Record,
+    conforming,
+    number,
+    read_jsonl,
+    read_record,
+)
 from himac.report.statistics import CurvePoint, Outcomes, shares_at, success_at
-from himac.report.summary import seconds_split
+from himac.report.summary import read_timings, seconds_split
 
 _KIND = "success/"
 
@@ -77,10 +87,15 @@ def read_training(run_dir: Path, task: str, method: str, seed: int, budget: int 
     Raises:
         DataError: the run has no evaluation, or its evaluations are of different tasks.
     """
-    metrics, timings = read_jsonl(run_dir / "metrics.jsonl"), read_jsonl(run_dir / "timings.jsonl")
-    evals = [record for record in metrics if record["kind"] == "eval"]
+    metrics, timings = read_jsonl(run_dir / "metrics.jsonl", METRIC), read_timings(run_dir)
+    evals = [record for record in metrics if record.get("kind") == "eval"]
     if not evals:
         raise DataError(f"{run_dir} has no evaluation to report; train with train.eval_every above 0.")
+    for record in evals:
+        try:
+            conforming(record, EVALUATED)
+        except ValueError as error:
+            raise DataError(f"an evaluation of {run_dir} is not usable ({error}); train that cell again.") from error
     last = evals[-1]
     results = _results(run_dir, last)
     curve = tuple(CurvePoint(int(r["env_steps"]), int(r["iteration"]), float(r["success"])) for r in evals)
@@ -112,7 +127,7 @@ def read_evaluation(folder: Path, task: str, method: str, seed: int, seconds: fl
     Raises:
         DataError: the summary is missing or broken.
     """
-    summary, results = read_json(folder / "summary.json"), read_jsonl(folder / "results.jsonl")
+    summary, results = read_record(folder / "summary.json", SUCCESS), read_jsonl(folder / "results.jsonl", OUTCOME)
     tokens = number(summary, "completion_tokens")
     steps = (number(line, "env_steps_all") or number(line, "env_steps") or 0 for line in results)
     return CellResult(
@@ -133,7 +148,7 @@ def read_evaluation(folder: Path, task: str, method: str, seed: int, seconds: fl
 
 
 def _results(run_dir: Path, evaluation: Record) -> list[dict[str, Any]]:
-    return read_jsonl(run_dir / "eval" / f"iteration-{evaluation['iteration']:06d}" / "results.jsonl")
+    return read_jsonl(run_dir / "eval" / f"iteration-{evaluation['iteration']:06d}" / "results.jsonl", OUTCOME)
 
 
 def _mixed(parts: Sequence[tuple[Outcomes, float]], run_dir: Path) -> dict[str, float]:
@@ -147,12 +162,17 @@ def _mixed(parts: Sequence[tuple[Outcomes, float]], run_dir: Path) -> dict[str, 
 def _evaluation(last: Record, results: Sequence[Record]) -> dict[str, Any]:
     return {
         "success_after": float(last["success"]),
-        "by_kind": {key.removeprefix(_KIND): float(last[key]) for key in last if key.startswith(_KIND)},
+        "by_kind": _by_kind(last),
         "score": number(last, "score"),
         "plan_validity": number(last, "plan_validity"),
         "split_hash": str(results[0]["split_hash"]) if results else "",
         "outcomes": _outcomes(results),
     }
+
+
+def _by_kind(last: Record) -> dict[str, float]:
+    shares = {key.removeprefix(_KIND): number(last, key) for key in last if key.startswith(_KIND)}
+    return {kind: share for kind, share in shares.items() if share is not None}
 
 
 def _outcomes(results: Sequence[Record]) -> dict[str, float]:

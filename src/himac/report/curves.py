@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, PercentFormatter
 
 from himac.errors import DataError
-from himac.report.results import Record, number, read_jsonl
+from himac.report.results import METRIC, Record, number, read_jsonl
 from himac.report.statistics import CurvePoint, mean_curve
 
 SMOOTHING_STEPS = 7
@@ -32,7 +32,7 @@ def draw_curves(metrics: Path, output: Path, title: str | None = None) -> Path:
     Raises:
         DataError: the file is missing or has no record with `env_steps` and `success`.
     """
-    return save_figure(curves(read_jsonl(metrics), title or metrics.resolve().parent.name), output)
+    return save_figure(curves(read_jsonl(metrics, METRIC), title or metrics.resolve().parent.name), output)
 
 
 def save_figure(figure: Figure, output: Path) -> Path:

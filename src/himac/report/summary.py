@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
+from safetensors import SafetensorError, safe_open
 
 from himac.errors import DataError
+from himac.files import SETTINGS_BYTES, parse_yaml, read_text
 from himac.report.episodes import episode_markdown, pick_examples
 from himac.report.pictures import illustrated
-from himac.report.results import Record, number, read_jsonl
+from himac.report.results import METRIC, TOLD, Record, number, read_jsonl
 from himac.report.tables import change_table, markdown_table, percent, success_table
 
 ESSENTIALS = (
@@ -55,10 +56,10 @@ def summarise_run(run_dir: Path, examples: int = 3) -> str:
     """
     if not (run_dir / "metrics.jsonl").is_file():
         raise DataError(f"{run_dir} holds no run (no metrics.jsonl); give the directory that `himac train` wrote.")
-    metrics = read_jsonl(run_dir / "metrics.jsonl")
-    timings = read_jsonl(run_dir / "timings.jsonl") if (run_dir / "timings.jsonl").is_file() else []
+    metrics = read_jsonl(run_dir / "metrics.jsonl", METRIC)
+    timings = read_timings(run_dir)
     newest = latest_results(run_dir)
-    results = read_jsonl(newest) if newest else []
+    results = read_jsonl(newest, TOLD) if newest else []
     sections = [
         f"# {run_dir.resolve().name}",
         _configuration(run_dir),
@@ -71,6 +72,12 @@ def summarise_run(run_dir: Path, examples: int = 3) -> str:
     return "\n\n".join(section for section in sections if section) + "\n"
 
 
+def read_timings(run_dir: Path) -> list[dict[str, Any]]:
+    """The lines of `timings.jsonl`, none where it is missing: nothing depends on them."""
+    path = run_dir / "timings.jsonl"
+    return read_jsonl(path) if path.exists() else []
+
+
 def latest_results(run_dir: Path) -> Path | None:
     """The newest `results.jsonl` in or below the run directory."""
     found = sorted(run_dir.rglob("results.jsonl"), key=lambda path: (path.stat().st_mtime, str(path)))
@@ -80,19 +87,17 @@ def latest_results(run_dir: Path) -> Path | None:
 def count_parameters(model_dir: Path) -> int | None:
     """Parameters in a directory's safetensors files, from their headers; tied weights are stored once.
 
-    Format: 8 bytes little-endian header length, then JSON with a shape for every tensor.
+    Raises:
+        DataError: a file is damaged.
     """
     total = 0
     files = sorted(model_dir.glob("*.safetensors"))
     for path in files:
-        with path.open("rb") as stream:
-            header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
-        for name, tensor in header.items():
-            if name != "__metadata__":
-                size = 1
-                for extent in tensor["shape"]:
-                    size *= extent
-                total += size
+        try:
+            with safe_open(path, "numpy") as file:
+                total += sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
+        except (OSError, SafetensorError) as error:
+            raise DataError(f"{path} is damaged ({error}); restore that file.") from error
     return total if files else None
 
 
@@ -144,9 +149,9 @@ def _configuration(run_dir: Path) -> str:
     rows: list[tuple[str, str]] = []
     if path.is_file():
         try:
-            tree = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        except yaml.YAMLError as error:
-            raise DataError(f"{path} is not valid YAML ({' '.join(str(error).split())}); restore that file.") from error
+            tree = parse_yaml(read_text(path, SETTINGS_BYTES))
+        except ValueError as error:
+            raise DataError(f"{path} is not valid YAML ({error}); restore that file.") from error
         for key in ESSENTIALS:
             value = _lookup(tree, key)
             if value not in (None, "", {}):

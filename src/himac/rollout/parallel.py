@@ -19,6 +19,7 @@ from himac.config import Config
 from himac.envs.base import Benchmark
 from himac.envs.worker import end_with_parent
 from himac.errors import TrainingError
+from himac.inert import inert_warnings
 from himac.rollout.collect import Collector, Usage
 from himac.rollout.program import Commands, Program
 from himac.types import Task
@@ -183,6 +184,7 @@ def _work(
 
     from himac.rollout.runtime import assemble
 
+    inert_warnings()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the other end decides when this one stops
     end_with_parent()
     torch.set_num_threads(1)

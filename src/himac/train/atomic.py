@@ -49,7 +49,7 @@ def publish(target: Path, fill: Callable[[Path], object]) -> None:
         os.umask(umask)
         scratch.chmod(0o777 & ~umask)
         for path in [*scratch.rglob("*"), scratch]:
-            _sync(path)
+            sync(path)
         if target.exists():
             # A folder cannot be renamed onto a full one; the former is moved aside until the new one stands.
             aside = Path(tempfile.mkdtemp(prefix=f"{_SCRATCH}old-", dir=target.parent))
@@ -62,7 +62,7 @@ def publish(target: Path, fill: Callable[[Path], object]) -> None:
             shutil.rmtree(aside, ignore_errors=True)
         else:
             scratch.replace(target)
-        _sync(target.parent)
+        sync(target.parent)
     except BaseException:
         shutil.rmtree(scratch, ignore_errors=True)
         raise
@@ -77,7 +77,7 @@ def write_text(path: Path, text: str) -> None:
             file.flush()
             os.fsync(file.fileno())
         scratch.replace(path)
-        _sync(path.parent)
+        sync(path.parent)
     except BaseException:
         scratch.unlink(missing_ok=True)
         raise
@@ -96,7 +96,8 @@ def clean(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """See to it that a file or folder is on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

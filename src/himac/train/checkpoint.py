@@ -5,38 +5,39 @@ run_dir/
   checkpoints/
     latest                   name of the newest checkpoint
     <name>/                  a Hugging Face model directory with its tokenizer, plus
-      state.pt               optimiser, value heads, counters, random states
+      state.tensors          optimiser, value heads, counters, random states: a safetensors file whose metadata is JSON
       value_head.safetensors the value heads of a method with a critic
       manifest.json          size and CRC-32 of every file
 """
 
 from __future__ import annotations
 
-import io
 import json
-import pickle
 import random
 import shutil
-import types
 import zlib
-from collections.abc import Mapping
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from himac.engines.local.loading import quiet
 from himac.errors import CheckpointError
-from himac.train.atomic import WriteGuard, clean, publish, write_text
+from himac.files import parse_json, read_json, read_text
+from himac.train.atomic import WriteGuard, clean, publish, sync, write_text
 from himac.train.metrics_log import MetricsLog
 
 __all__ = [
     "Checkpoint",
     "MetricsLog",
+    "check_lines",
     "load_latest",
     "rng_state",
     "save_checkpoint",
@@ -44,7 +45,9 @@ __all__ = [
     "set_rng_state",
 ]
 
+_STATE, _FORMER_STATE = "state.tensors", "state.pt"
 _READ_BYTES = 1 << 22
+_POINTER_BYTES = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,18 +85,17 @@ def save_checkpoint(
         step_name: Folder name; an existing checkpoint of this name is replaced.
         model: Saved with `save_pretrained`.
         tokenizer: Saved beside the model; may be `None`.
-        state: Tensors, arrays, plain Python values and records of this package. The random states of Python, NumPy
-            and torch are added.
+        state: Tensors, and `None`, truth values, numbers and texts in lists, tuples and dicts. The random states of
+            Python, NumPy and torch are added. Lines of the run's `.jsonl` files are on the disk before it.
         keep: Newest checkpoints that stay; older ones are deleted.
         tensors: Further safetensors files by name, for readers of the folder; they are not read again.
 
     Raises:
-        CheckpointError: The disk is full or the directory cannot be written.
+        CheckpointError: The disk is full, the directory cannot be written, or the state holds something else.
     """
     if keep < 1 or not step_name or step_name.startswith(".") or Path(step_name).name != step_name:
         raise CheckpointError(f"cannot save {step_name!r} keeping {keep}; use a plain folder name and keep at least 1.")
     content = {"state": state, "rng": rng_state()}
-    _check_loadable(content)
     root = Path(run_dir) / "checkpoints"
     target = root / step_name
 
@@ -101,13 +103,15 @@ def save_checkpoint(
         _save_weights(folder, model, tokenizer)
         for name, parts in (tensors or {}).items():
             save_file({key: part.contiguous() for key, part in parts.items()}, folder / name)
-        torch.save(content, folder / "state.pt")
+        _save_state(folder / _STATE, content)
         _write_manifest(folder)
 
     with WriteGuard(f"checkpoint {target}"):
         root.mkdir(parents=True, exist_ok=True)
         clean(root)
         clean(Path(run_dir))
+        for lines in Path(run_dir).glob("*.jsonl"):
+            sync(lines)
         publish(target, fill)
         write_text(root / "latest", step_name)
     _prune(root, step_name, keep)
@@ -118,7 +122,7 @@ def load_latest(run_dir: str | Path, map_location: str | torch.device = "cpu") -
     """The newest checkpoint of a run, verified; `None` when there is none yet.
 
     Raises:
-        CheckpointError: It is damaged or incomplete.
+        CheckpointError: It is damaged or incomplete, or there are several and none is named as the newest.
     """
     root = Path(run_dir) / "checkpoints"
     if root.is_dir():
@@ -126,15 +130,71 @@ def load_latest(run_dir: str | Path, map_location: str | torch.device = "cpu") -
         clean(Path(run_dir))
     pointer = root / "latest"
     if not pointer.exists():
-        return None
+        there = _names(root)
+        if len(there) > 1:
+            raise CheckpointError(f"{pointer} is missing, though there are checkpoints; {_remedy(root)}.")
+        if not there:
+            return None
+        name = there[0]  # a crash after the very first one was written
+    else:
+        try:
+            name = read_text(pointer, _POINTER_BYTES).strip()
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"{pointer} cannot be read ({error}); {_remedy(root)}.") from error
+    if name not in _names(root):
+        raise CheckpointError(f"{pointer} names {name!r}, which does not exist; {_remedy(root)}.")
     try:
-        name = pointer.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"{pointer} cannot be read ({error}); write the name of a checkpoint into it.") from error
-    if not name or Path(name).name != name or not (root / name).is_dir():
-        raise CheckpointError(f"{pointer} names {name!r}, which does not exist; write an existing name into it.")
-    content = _load_content(root / name, map_location)
-    return Checkpoint(name, root / name, content["state"], content["rng"])
+        return _load(root / name, map_location)
+    except _DAMAGES as error:
+        raise CheckpointError(
+            f"checkpoint {root / name} is damaged ({_line(error)}); delete it and {_remedy(root)}."
+        ) from error
+
+
+def check_lines(run_dir: str | Path, latest: Checkpoint) -> None:
+    """See to it that `metrics.jsonl` has the lines that a training run's checkpoint counts.
+
+    Raises:
+        CheckpointError: It has fewer; an older checkpoint that fits is named where there is one.
+    """
+    metrics = MetricsLog(Path(run_dir) / "metrics.jsonl")
+    if _lines(latest) > len(metrics):
+        raise CheckpointError(
+            f"{metrics.path} has {len(metrics)} lines but checkpoint {latest.name} was saved after {_lines(latest)}; "
+            f"restore the file, or {_remedy(latest.model_dir.parent, lambda one: _lines(one) <= len(metrics))}."
+        )
+
+
+def _lines(checkpoint: Checkpoint) -> int:
+    try:
+        return int(checkpoint.state["progress"]["records"])
+    except (LookupError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"{checkpoint.model_dir} is no checkpoint of a training run; start the run anew."
+        ) from error
+
+
+def _newest(root: Path, fits: Callable[[Checkpoint], bool]) -> str | None:
+    """Name of the last undamaged checkpoint, in the order of their names, that fits."""
+    for name in reversed(_names(root)):
+        try:
+            if fits(_load(root / name)):
+                return name
+        except _DAMAGES:
+            continue
+    return None
+
+
+def _remedy(root: Path, fits: Callable[[Checkpoint], bool] = lambda _: True) -> str:
+    found = _newest(root, fits)
+    return "start the run anew" if found is None else f"write {found!r} into {root / 'latest'} to go on from there"
+
+
+def _names(root: Path) -> list[str]:
+    """Folders of checkpoints, sorted; hidden ones are half-written."""
+    if not root.is_dir():
+        return []
+    return sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
 def save_model(
@@ -210,87 +270,79 @@ def _write_manifest(folder: Path) -> None:
     (folder / "manifest.json").write_text(json.dumps(files, indent=1), encoding="utf-8")
 
 
-def _load_content(folder: Path, map_location: str | torch.device) -> dict[str, Any]:
-    try:
-        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-        for name, expected in manifest.items():
-            path = folder / name
-            if path.stat().st_size != expected["bytes"] or _crc32(path) != expected["crc32"]:
-                raise ValueError(f"{name} has changed since it was written")
-        content: dict[str, Any] = torch.load(
-            folder / "state.pt", map_location=map_location, weights_only=False, pickle_module=_safe_pickle()
-        )
-        if content.keys() != {"state", "rng"}:
-            raise ValueError("state.pt holds something else")
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, pickle.UnpicklingError) as error:
-        others = sorted(p.name for p in folder.parent.iterdir() if p.is_dir() and p != folder)
-        remedy = f"write {others[-1]!r} into {folder.parent / 'latest'}" if others else "start the run anew"
-        raise CheckpointError(
-            f"checkpoint {folder} is damaged ({str(error).splitlines()[0]}); delete it and {remedy}."
-        ) from error
+_DAMAGES = (
+    *(OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, SafetensorError),
+    *(MemoryError, CheckpointError),
+)
+
+
+def _load(folder: Path, map_location: str | torch.device = "cpu") -> Checkpoint:
+    """Verify and read one checkpoint; raises one of `_DAMAGES`."""
+    manifest = read_json(folder / "manifest.json")
+    if _FORMER_STATE in manifest:
+        raise ValueError(f"an older himac wrote it, whose {_FORMER_STATE} could run code and is not read any more")
+    if _STATE not in manifest:
+        raise ValueError(f"its manifest has no {_STATE}")
+    for name, expected in manifest.items():
+        path = folder / name
+        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or not path.is_file():
+            raise ValueError(f"{name} is not there")
+        if path.stat().st_size != expected["bytes"] or _crc32(path) != expected["crc32"]:
+            raise ValueError(f"{name} has changed since it was written")
+    content = _load_state(folder / _STATE, map_location)
+    return Checkpoint(folder.name, folder, dict(content["state"]), dict(content["rng"]))
+
+
+def _save_state(path: Path, content: dict[str, Any]) -> None:
+    tensors = dict[str, Tensor]()
+    plain = _packed(content, tensors)
+    save_file(tensors, path, metadata={"state": json.dumps(plain)})
+
+
+def _load_state(path: Path, map_location: str | torch.device) -> dict[str, Any]:
+    with safe_open(path, "pt", device=str(map_location)) as file:
+        # A copy: the file is mapped, and arithmetic must not depend on where a tensor happens to lie in it.
+        tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - no mapping
+        content: dict[str, Any] = _unpacked(parse_json((file.metadata() or {})["state"]), tensors)
     return content
 
 
-class _SafeUnpickler(pickle.Unpickler):
-    """Builds tensors, arrays, plain values and this package's records; a foreign file can run no code."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        found = super().find_class(module, name) if (module, name) in _SAFE_GLOBALS else None
-        if found is None and module.split(".")[0] == "himac":
-            found = super().find_class(module, name)
-            # A class that merely passes through a module of ours, or a function, is not a record of ours.
-            if not (isinstance(found, type) and found.__module__.split(".")[0] == "himac"):
-                found = None
-        if found is None:
-            raise pickle.UnpicklingError(f"{module}.{name} does not belong into a checkpoint")
-        return found
-
-
-_SAFE_GLOBALS = {
-    ("_codecs", "encode"),
-    ("builtins", "bytearray"),
-    ("builtins", "frozenset"),
-    ("builtins", "set"),
-    ("collections", "OrderedDict"),
-    ("copyreg", "_reconstructor"),
-    ("builtins", "object"),
-    ("numpy", "dtype"),
-    ("numpy", "ndarray"),
-    ("numpy._core.multiarray", "_reconstruct"),
-    ("numpy._core.multiarray", "scalar"),
-    ("numpy.core.multiarray", "_reconstruct"),
-    ("numpy.core.multiarray", "scalar"),
-    ("torch._utils", "_rebuild_parameter"),
-    ("torch._utils", "_rebuild_tensor_v2"),
-}
+def _packed(value: Any, tensors: dict[str, Tensor], place: str = "") -> Any:
+    """The value as JSON, in which objects of one key stand for what JSON lacks; its tensors by their names there."""
+    if isinstance(value, Tensor):
+        name = f"{len(tensors):06d}"
+        tensors[name] = value.detach().contiguous()
+        return {"tensor": name}
+    if value is None or type(value) in (bool, int, float, str):
+        return value
+    if type(value) in (list, tuple):
+        parts = [_packed(part, tensors, f"{place}[{number}]") for number, part in enumerate(value)]
+        return parts if type(value) is list else {"tuple": parts}
+    if type(value) in (dict, OrderedDict):
+        return {"dict": [[_packed(k, tensors, place), _packed(v, tensors, f"{place}.{k}")] for k, v in value.items()]}
+    raise CheckpointError(
+        f"a checkpoint cannot hold {place.lstrip('.')}, a {type(value).__name__}; give it tensors, None, truth values, "
+        "numbers and texts in lists, tuples and dicts"
+    )
 
 
-def _safe_pickle() -> types.ModuleType:
-    """What `torch.load` takes as its pickle module."""
-    module = types.ModuleType("safe_pickle")
-    module.__dict__.update(Unpickler=_SafeUnpickler, load=lambda file, **_: _SafeUnpickler(file).load())
-    return module
+def _unpacked(value: Any, tensors: Mapping[str, Tensor]) -> Any:
+    if isinstance(value, list):
+        return [_unpacked(part, tensors) for part in value]
+    if not isinstance(value, dict):
+        return value
+    ((kind, inner),) = value.items()
+    if kind == "tensor":
+        return tensors[inner]
+    if kind == "tuple":
+        return tuple(_unpacked(part, tensors) for part in inner)
+    if kind == "dict":
+        return {_unpacked(key, tensors): _unpacked(part, tensors) for key, part in inner}
+    raise ValueError(f"its state has a part of the kind {kind!r}")
 
 
-class _TensorlessPickler(pickle.Pickler):
-    def persistent_id(self, obj: Any) -> str | None:
-        return "tensor" if isinstance(obj, Tensor) else None
-
-
-class _TensorlessUnpickler(_SafeUnpickler):
-    def persistent_load(self, pid: Any) -> Any:
-        return pid
-
-
-def _check_loadable(content: dict[str, Any]) -> None:
-    """Refuse now what `load_latest` would refuse later."""
-    buffer = io.BytesIO()
-    try:
-        _TensorlessPickler(buffer, protocol=2).dump(content)
-        buffer.seek(0)
-        _TensorlessUnpickler(buffer).load()
-    except (pickle.PicklingError, pickle.UnpicklingError, TypeError, AttributeError) as error:
-        raise TypeError(f"checkpoints hold tensors, arrays, plain values and himac records: {error}") from error
+def _line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _crc32(path: Path) -> int:

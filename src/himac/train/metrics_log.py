@@ -13,6 +13,8 @@ import numpy as np
 from himac.errors import CheckpointError
 from himac.train.atomic import WriteGuard
 
+_READ_BYTES = 1 << 20
+
 
 class MetricsLog:
     """A file of one JSON object a line; a line is written whole or not at all.
@@ -29,11 +31,11 @@ class MetricsLog:
         with WriteGuard(f"metrics file {self.path}"):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self.path.touch(exist_ok=True)
-            content = self.path.read_bytes()
-            whole = content.rfind(b"\n") + 1
-            if whole < len(content):
+            if not self.path.is_file():
+                raise OSError(f"{self.path.name} is no regular file")
+            self._records, whole = _lines(self.path)
+            if whole < self.path.stat().st_size:
                 os.truncate(self.path, whole)
-        self._records = content[:whole].count(b"\n")
 
     def __len__(self) -> int:
         return self._records
@@ -86,6 +88,18 @@ class MetricsLog:
         """All records."""
         with self.path.open(encoding="utf-8") as lines:
             return [json.loads(line) for line in lines]
+
+
+def _lines(path: Path) -> tuple[int, int]:
+    """Complete lines of a file, and the byte behind them."""
+    count, whole, size = 0, 0, 0
+    with path.open("rb") as file:
+        while block := file.read(_READ_BYTES):
+            count += block.count(b"\n")
+            last = block.rfind(b"\n") + 1
+            whole = size + last if last else whole
+            size += len(block)
+    return count, whole
 
 
 def _finite(value: Any) -> Any:

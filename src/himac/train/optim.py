@@ -188,6 +188,9 @@ class OptimizerSet:
             )
         for name, member in self.members.items():
             member.load_state_dict(state[name])
+            for p, kept in member.state.items():
+                if any(isinstance(part, Tensor) and part.dim() and part.shape != p.shape for part in kept.values()):
+                    raise ValueError(f"the saved optimiser has no state of the shape {tuple(p.shape)}")
         for (p, master), saved in zip(self.masters, state.get("masters", ()), strict=True):
             p.copy_(master.copy_(saved))
 

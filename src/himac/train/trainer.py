@@ -14,7 +14,7 @@ from typing import Any
 from himac.algos.base import Phase, PhaseContext
 from himac.config import Config
 from himac.engines.local.vision import forget_pictures
-from himac.errors import TrainingError
+from himac.errors import CheckpointError, TrainingError
 from himac.evaluate import evaluate, summarise, write_results
 from himac.rollout.collect import Usage
 from himac.rollout.metrics import group_metrics
@@ -67,6 +67,7 @@ class Trainer:
         pool = self.runtime.benchmark.tasks(self.config.env.train_split)
         metrics, timings = MetricsLog(self.run_dir / "metrics.jsonl"), MetricsLog(self.run_dir / "timings.jsonl")
         metrics.truncate_to(self.progress.records)
+        self.progress.timings = min(self.progress.timings, len(timings))  # a run can do without them
         timings.truncate_to(self.progress.timings)
         if self.progress.iteration == 0 and self.progress.phase == 0 and train.eval_every:
             self._evaluate(metrics, timings)
@@ -102,8 +103,13 @@ class Trainer:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from the state of a checkpoint whose weights are already loaded."""
-        self.progress = Progress(**state["progress"])
-        self.learner.load_state_dict(state["learner"])
+        try:
+            self.progress = Progress(**state["progress"])
+            if any(type(value) is not int for name, value in state["progress"].items() if name != "carry"):
+                raise TypeError("its counters are no whole numbers")
+            self.learner.load_state_dict(state["learner"])
+        except (KeyError, TypeError) as error:
+            raise CheckpointError(f"the checkpoint holds another kind of run ({error}); start the run anew.") from error
 
     def _finished(self) -> bool:
         budget = self.config.train.env_steps
@@ -222,7 +228,7 @@ def _epoch_order(size: int, seed: int, epoch: int) -> array[int]:
 
 
 def _plain(progress: Progress) -> dict[str, Any]:
-    """The fields as they are; `carry` keeps its own records."""
+    """The fields as they are."""
     return {name: getattr(progress, name) for name in progress.__slots__}
 
 

@@ -330,14 +330,14 @@ def test_an_error_of_the_caller_is_no_error_of_the_disk(fake: Fake) -> None:
 def test_what_another_run_has_finished_is_not_run_again(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
     """It may finish between the first look and the lock."""
     first, second = fake.bench(only=("grpo",)), fake.bench(only=("grpo",))
-    locked = runner._locked
+    locked = runner.locked
 
     def late(output: Path) -> Any:
-        monkeypatch.setattr(runner, "_locked", locked)
+        monkeypatch.setattr(runner, "locked", locked)
         assert len(first.run()) == 3
         return locked(output)
 
-    monkeypatch.setattr(runner, "_locked", late)
+    monkeypatch.setattr(runner, "locked", late)
     assert second.run() == []
 
 

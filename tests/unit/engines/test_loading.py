@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import builtins
+import contextlib
 import json
 import pickle
 import shutil
@@ -74,6 +76,28 @@ def test_one_clear_sentence(folder: Path, message: str) -> None:
     assert "\n" not in str(caught.value)
     assert str(caught.value).endswith(".")
     assert ";" in str(caught.value)  # cause; remedy
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json"])
+def test_code_that_a_model_brings_is_not_run(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Nor is anybody asked whether it may."""
+    ran = tmp_path / "ran"
+    monkeypatch.setattr(builtins, "input", lambda _: "y")
+    (folder / "evil.py").write_text(f"open({str(ran)!r}, 'w')\nEvil = None\n")
+    auto = {"AutoConfig": "evil.Evil", "AutoModelForCausalLM": "evil.Evil", "AutoTokenizer": ["evil.Evil", None]}
+    path = folder / name
+    kind = {"model_type": "evil"} if name == "config.json" else {"tokenizer_class": "Evil"}
+    path.write_text(json.dumps({**json.loads(path.read_text()), **kind, "auto_map": auto}))
+    with contextlib.suppress(ModelError):
+        load_model(folder)
+    assert not ran.exists()
+
+
+def test_attention_is_not_taken_from_elsewhere(folder: Path) -> None:
+    edit_config(folder, attn_implementation="somebody/kernel")
+    assert load_model(folder)[0].config._attn_implementation == NAME
 
 
 def test_unknown_dtype_and_device(tiny_path: Path) -> None:

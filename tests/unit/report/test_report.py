@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 from rich.console import Console
+from safetensors.numpy import save_file
 
 from himac.errors import DataError
 from himac.report.curves import curves, draw_curves, smooth
 from himac.report.episodes import episode_markdown, episode_panel, episode_text, pick_examples, story
-from himac.report.results import read_jsonl
+from himac.report.results import number, read_jsonl
 from himac.report.summary import count_parameters, summarise_run, time_split
 from himac.report.tables import change_table, success_rows, success_table
 from himac.types import Blueprint, Episode, Role, Segment, StopReason, Task, Turn
@@ -205,11 +206,8 @@ def test_time_split_weighs_rates_by_time() -> None:
 
 
 def safetensors(path: Path, shapes: dict[str, list[int]]) -> None:
-    header = json.dumps(
-        {"__metadata__": {}} | {n: {"dtype": "F32", "shape": s, "data_offsets": [0, 0]} for n, s in shapes.items()}
-    )
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(len(header).to_bytes(8, "little") + header.encode())
+    save_file({name: np.zeros(shape, np.float32) for name, shape in shapes.items()}, path)
 
 
 def test_parameters_are_counted_from_headers(tmp_path: Path) -> None:
@@ -217,6 +215,41 @@ def test_parameters_are_counted_from_headers(tmp_path: Path) -> None:
     safetensors(tmp_path / "model-1.safetensors", {"a": [3, 4], "b": []})
     safetensors(tmp_path / "model-2.safetensors", {"c": [2, 5, 7]})
     assert count_parameters(tmp_path) == 12 + 1 + 70
+    (tmp_path / "model-3.safetensors").write_bytes((1 << 62).to_bytes(8, "little") + b"{}")
+    with pytest.raises(DataError, match="is damaged"):
+        count_parameters(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"success": "yes"}, "success"),
+        ({"return": float("inf")}, "return"),
+        ({"stop": "tired"}, "stop"),
+        ({"env_steps": -1}, "env_steps"),
+        ({"blueprint": [1]}, "blueprint.0"),
+        ({"transcript": [{"action": "look"}]}, "transcript.0.subgoal"),
+        ({"kind": None}, "kind"),
+    ],
+)
+def test_results_of_another_form_are_refused(tmp_path: Path, change: dict[str, Any], words: str) -> None:
+    write(tmp_path / "metrics.jsonl", metrics())
+    write(tmp_path / "results.jsonl", [result("a", "pick", True, 4), result("b", "pick", True, 4) | change])
+    with pytest.raises(DataError, match=rf"line 2 of .*results\.jsonl is not usable \({words}"):
+        summarise_run(tmp_path)
+
+
+def test_metrics_of_another_form_are_refused(tmp_path: Path) -> None:
+    for change in ({"env_steps": 10**30}, {"iteration": "x"}, {"phase": "$\\frac{$"}, {"kind": 3}):
+        write(tmp_path / "metrics.jsonl", [metrics()[0] | change])
+        with pytest.raises(DataError, match="line 1"):
+            draw_curves(tmp_path / "metrics.jsonl", tmp_path / "curve.png")
+
+
+def test_figures_that_are_no_numbers_are_left_out() -> None:
+    for value in (None, "1", True, float("nan"), float("inf"), 10**400):
+        assert number({"a": value}, "a") is None
+    assert number({"a": 3}, "a") == 3.0
 
 
 def test_the_summary_of_a_run(tmp_path: Path) -> None:

@@ -6,17 +6,28 @@ import random
 import subprocess
 import sys
 import textwrap
+import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from himac.errors import CheckpointError
 from himac.train import atomic
-from himac.train.checkpoint import MetricsLog, load_latest, rng_state, save_checkpoint, save_model, set_rng_state
-from himac.types import Blueprint, Role, Segment
+from himac.train.checkpoint import (
+    MetricsLog,
+    check_lines,
+    load_latest,
+    rng_state,
+    save_checkpoint,
+    save_model,
+    set_rng_state,
+)
+from himac.types import Role
 
 
 def names(folder: Path) -> set[str]:
@@ -30,27 +41,23 @@ def snapshot(folder: Path) -> dict[str, bytes]:
 def test_round_trip(tmp_path: Path, model: Any) -> None:
     from transformers import AutoModelForCausalLM
 
-    segment = Segment(
-        Role.PLANNER, np.arange(3, dtype=np.int32), np.array([False, True, True]), np.zeros(3, np.float32)
-    )
+    tensors = [torch.arange(4.0), torch.tensor(7), torch.zeros(0, 3), torch.ones(2, 3, dtype=torch.bfloat16).T]
     state = {
-        "tensor": torch.arange(4.0),
-        "counters": {"step": 3, "rate": 0.5, "none": None},
-        "carry": [(Blueprint(("find the mug",)), segment), (np.float32(1.5), Role.EXECUTOR)],
+        "tensors": tensors,
+        "counters": {"step": 3, "rate": 0.1, "none": None, "yes": True, "inf": float("inf"), "large": 2**80},
+        "state": {0: {"step": torch.tensor(1.0)}, 1: {}},
+        "carry": [("a", ("find the mug", "tÿpe \ud800"), -0.0)],
     }
     path = save_checkpoint(tmp_path, "step-1", model, None, state)
     found = load_latest(tmp_path)
     assert found is not None
     assert (found.name, found.model_dir) == ("step-1", path)
-    assert torch.equal(found.state["tensor"], state["tensor"])
+    for kept, saved in zip(found.state["tensors"], tensors, strict=True):
+        assert torch.equal(kept, saved)
+        assert kept.dtype == saved.dtype
     assert found.state["counters"] == state["counters"]
-    (blueprint, back), last = found.state["carry"]
-    assert blueprint == Blueprint(("find the mug",))
-    assert back.role is Role.PLANNER
-    for name in ("token_ids", "sampled", "logprobs"):
-        np.testing.assert_array_equal(getattr(back, name), getattr(segment, name))
-        assert getattr(back, name).dtype == getattr(segment, name).dtype
-    assert last == (1.5, Role.EXECUTOR)
+    assert found.state["state"] == {0: {"step": torch.tensor(1.0)}, 1: {}}
+    assert repr(found.state["carry"]) == repr(state["carry"])  # tuples stay tuples
     again = AutoModelForCausalLM.from_pretrained(found.model_dir)
     for a, b in zip(model.parameters(), again.parameters(), strict=True):
         assert torch.equal(a, b)
@@ -185,7 +192,7 @@ def test_a_real_file_size_limit_gives_a_clear_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize("damage", ["flip", "cut", "remove", "weights", "manifest"])
 def test_damaged_checkpoints_are_refused(tmp_path: Path, model: Any, damage: str) -> None:
     path = save_checkpoint(tmp_path, "a", model, None, {"t": torch.arange(1000)})
-    file = path / {"weights": "model.safetensors", "manifest": "manifest.json"}.get(damage, "state.pt")
+    file = path / {"weights": "model.safetensors", "manifest": "manifest.json"}.get(damage, "state.tensors")
     content = bytearray(file.read_bytes())
     if damage == "remove":
         file.unlink()
@@ -200,9 +207,9 @@ def test_damaged_checkpoints_are_refused(tmp_path: Path, model: Any, damage: str
 
 def test_a_pointer_to_nothing_is_refused(tmp_path: Path, model: Any) -> None:
     save_checkpoint(tmp_path, "a", model, None, {})
-    for text in ("missing", "", "../a"):
+    for text in ("missing", "", "../a", "..", ".", ".tmp-a"):
         (tmp_path / "checkpoints" / "latest").write_text(text)
-        with pytest.raises(CheckpointError, match="does not exist"):
+        with pytest.raises(CheckpointError, match="does not exist; write 'a' into"):
             load_latest(tmp_path)
 
 
@@ -212,19 +219,110 @@ class Evil:
 
 
 def test_foreign_code_is_neither_saved_nor_run(tmp_path: Path, model: Any) -> None:
-    for bad in (Evil(), Path("x"), lambda: 0):
-        with pytest.raises(TypeError, match="himac records"):
-            save_checkpoint(tmp_path, "a", model, None, {"bad": bad})
+    for bad in (Evil(), Path("x"), lambda: 0, np.float32(1), Role.PLANNER, {1}):
+        with pytest.raises(CheckpointError, match=r"cannot hold state\.carry\[1\], a "):
+            save_checkpoint(tmp_path, "a", model, None, {"carry": [0, bad]})
     path = save_checkpoint(tmp_path, "a", model, None, {})
+    for content in (pickle.dumps(Evil()), b"", b"{}"):
+        (path / "state.tensors").write_bytes(content)
+        seal(path)
+        with pytest.raises(CheckpointError, match="damaged"):
+            load_latest(tmp_path)
+    for plain in ('{"himac.envs.worker.Worker": []}', '{"dict": 3}', "[" * 5000, '{"tensor": "x"}', "3"):
+        save_file({}, path / "state.tensors", metadata={"state": plain})
+        seal(path)
+        with pytest.raises(CheckpointError, match="damaged"):
+            load_latest(tmp_path)
+
+
+def test_a_checkpoint_of_an_older_version_says_so(tmp_path: Path, model: Any) -> None:
+    path = save_checkpoint(tmp_path, "a", model, None, {})
+    (path / "state.tensors").unlink()
     torch.save({"state": {"bad": Evil()}, "rng": {}}, path / "state.pt")
+    seal(path)
+    with pytest.raises(CheckpointError, match=r"an older himac wrote it, whose state\.pt could run code"):
+        load_latest(tmp_path)
+
+
+def seal(path: Path) -> None:
+    """A manifest that agrees with the files."""
+    there = [file for file in path.iterdir() if file.name != "manifest.json"]
+    sizes = {file.name: {"bytes": file.stat().st_size, "crc32": zlib.crc32(file.read_bytes())} for file in there}
+    (path / "manifest.json").write_text(json.dumps(sizes))
+
+
+def test_what_a_manifest_may_name(tmp_path: Path, model: Any) -> None:
+    """It names the state, and files of its own folder only: a device would be read for ever."""
+    path = save_checkpoint(tmp_path, "a", model, None, {})
     manifest = json.loads((path / "manifest.json").read_text())
-    del manifest["state.pt"]
-    (path / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(CheckpointError, match="does not belong"):
+    (tmp_path / "outside").touch()
+    for bad in ({}, [], *(manifest | {name: {"bytes": 0, "crc32": 0}} for name in ("/dev/zero", "../../outside"))):
+        (path / "manifest.json").write_text(json.dumps(bad))
+        with pytest.raises(CheckpointError, match="damaged"):
+            load_latest(tmp_path)
+
+
+def test_the_offered_checkpoint_is_a_good_one(tmp_path: Path, model: Any) -> None:
+    for number in range(4):
+        path = save_checkpoint(tmp_path, f"step-{number}", model, None, {}, keep=9)
+        if number > 1:
+            (path / "state.tensors").write_bytes(b"nothing")
+    with pytest.raises(CheckpointError, match=r"step-3 is damaged .* write 'step-1' into .*latest"):
         load_latest(tmp_path)
-    (path / "state.pt").write_bytes(pickle.dumps(Evil()))
-    with pytest.raises(CheckpointError, match="damaged"):
+    (tmp_path / "checkpoints" / "latest").write_text("step-1")
+    found = load_latest(tmp_path)
+    assert found is not None
+    assert found.name == "step-1"
+
+
+def test_a_deleted_pointer_does_not_begin_anew(tmp_path: Path, model: Any) -> None:
+    pointer = tmp_path / "checkpoints" / "latest"
+    save_checkpoint(tmp_path, "step-1", model, None, {"n": 1})
+    pointer.unlink()
+    found = load_latest(tmp_path)  # what a crash after the very first one leaves
+    assert found is not None
+    assert found.state == {"n": 1}
+    save_checkpoint(tmp_path, "step-2", model, None, {"n": 2})
+    pointer.unlink()
+    with pytest.raises(CheckpointError, match=r"latest is missing, .* write 'step-2' into"):
         load_latest(tmp_path)
+
+
+def test_lines_are_on_the_disk_before_the_checkpoint_that_counts_them(
+    tmp_path: Path, model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = []
+    fsync = os.fsync
+
+    def note(descriptor: int) -> None:
+        names.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")).name)
+        fsync(descriptor)
+
+    if not Path("/proc/self/fd").is_dir():
+        pytest.skip("names of open files are told by /proc")
+    for name in ("metrics", "timings"):
+        MetricsLog(tmp_path / f"{name}.jsonl").append({"a": 1})
+    monkeypatch.setattr(os, "fsync", note)
+    save_checkpoint(tmp_path, "a", model, None, {})
+    assert max(names.index("metrics.jsonl"), names.index("timings.jsonl")) < names.index("state.tensors")
+
+
+def test_missing_lines_and_the_checkpoint_that_fits(tmp_path: Path, model: Any) -> None:
+    log = MetricsLog(tmp_path / "metrics.jsonl")
+    for number in range(3):
+        log.append({"n": number})
+        save_checkpoint(tmp_path, f"step-{number}", model, None, {"progress": {"records": number + 1}}, keep=9)
+    latest = load_latest(tmp_path)
+    assert latest is not None
+    check_lines(tmp_path, latest)
+    log.truncate_to(2)
+    with pytest.raises(CheckpointError, match=r"2 lines but checkpoint step-2 .* after 3; .* write 'step-1' into"):
+        check_lines(tmp_path, latest)
+    log.truncate_to(0)
+    with pytest.raises(CheckpointError, match=r"restore the file, or start the run anew"):
+        check_lines(tmp_path, latest)
+    with pytest.raises(CheckpointError, match="no checkpoint of a training run"):
+        check_lines(tmp_path, replace(latest, state={}))
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "..", ".hidden"])

@@ -152,5 +152,11 @@ def test_wrong_use_is_refused(model: Any) -> None:
     adam, muon = make_optimizer(model), make_optimizer(model, "muon")
     with pytest.raises(ValueError, match="same optimiser"):
         adam.load_state_dict(muon.state_dict())
+    backward(model, 0)
+    adam.step()
+    foreign = copy.deepcopy(adam.state_dict())
+    foreign["adamw"]["state"][0]["exp_avg"] = torch.zeros(1, 1, 1)
+    with pytest.raises(ValueError, match="no state of the shape"):
+        adam.load_state_dict(foreign)
     with pytest.raises(ValueError, match="no trainable"):
         make_optimizer(model.requires_grad_(False))

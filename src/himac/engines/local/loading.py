@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,10 +28,12 @@ from himac.engines.local.attention import enable_attention
 from himac.engines.local.picture_tokenizer import PictureTokenizer
 from himac.engines.local.vision import PROCESSOR, PictureProcessor
 from himac.errors import ConfigError, ModelError
+from himac.files import read_json
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _WEIGHT_PATTERNS = ("*.safetensors", "pytorch_model*.bin")
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model", "vocab.txt", "tekken.json")
+_NOTHING_FOREIGN: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 
 
@@ -66,7 +67,12 @@ def load_model(path: str | Path, dtype: str = "float32", device: str = "cpu") ->
     try:
         with quiet():
             loaded: Any = auto.from_pretrained(
-                folder, config=config, dtype=_DTYPES[dtype], local_files_only=True, output_loading_info=True
+                folder,
+                config=config,
+                dtype=_DTYPES[dtype],
+                output_loading_info=True,
+                weights_only=True,
+                **_NOTHING_FOREIGN,
             )
     except Exception as error:
         reason = _first_line(error)
@@ -142,7 +148,8 @@ def _check_files(folder: Path) -> None:
 
 def _load_config(folder: Path) -> Any:
     try:
-        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        config = AutoConfig.from_pretrained(folder, **_NOTHING_FOREIGN)
+        config._attn_implementation = None  # a file could name a kernel that is loaded from elsewhere
     except Exception as error:
         raise ModelError(
             f"The architecture described by {folder / 'config.json'} is unknown or broken ({_first_line(error)}); "
@@ -168,7 +175,7 @@ def _load_processor(folder: Path) -> PictureProcessor:
     try:
         # Pillow's resampling, so that pixels are the same whether torchvision is installed or not.
         auto: Any = AutoImageProcessor
-        return PictureProcessor(auto.from_pretrained(folder, local_files_only=True, backend="pil"))
+        return PictureProcessor(auto.from_pretrained(folder, backend="pil", **_NOTHING_FOREIGN))
     except Exception as error:
         raise ModelError(
             f"The image processor in {folder} cannot be loaded ({_first_line(error)}); add preprocessor_config.json of "
@@ -178,9 +185,9 @@ def _load_processor(folder: Path) -> PictureProcessor:
 
 def _load_tokenizer(folder: Path) -> Any:
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(folder, **_NOTHING_FOREIGN)
         if not tokenizer.chat_template and (older := folder / "chat_template.json").is_file():
-            tokenizer.chat_template = json.loads(older.read_text(encoding="utf-8"))["chat_template"]
+            tokenizer.chat_template = read_json(older)["chat_template"]
         return tokenizer
     except Exception as error:
         raise ModelError(

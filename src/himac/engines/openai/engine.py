@@ -32,6 +32,8 @@ _REFUSED = {401: "refuses the key", 402: "asks for payment", 403: "forbids the r
 _NO_CREDIT = "insufficient_quota"
 _TOO_LONG = ("context_length_exceeded", "context length", "maximum context", "prompt is too long")
 _MESSAGE = 300
+_SECRET = 8
+"""Characters. Shorter keys are place-holders for servers that need none, and common words."""
 
 
 @dataclass(slots=True)
@@ -84,6 +86,10 @@ class OpenAIEngine:
             raise MissingDependencyError(
                 "engine.name=openai needs the package openai; install it with: pip install 'himac[api]'"
             ) from error
+        if self._hidden(dumped := config.model_dump_json()) != dumped:
+            raise ConfigError(
+                f"the key itself stands in the settings of engine; leave it in the variable {config.key_variable} only"
+            )
         self._errors = openai
         self._client = openai.AsyncOpenAI(
             api_key=self._key or "none", base_url=self._base_url, timeout=config.timeout_s, max_retries=0
@@ -227,7 +233,7 @@ class OpenAIEngine:
                     await self._gate()
                     self.totals.requests += 1
                     content = await self._once(fields)
-                    reply = read(content)
+                    reply = read(content, self._hidden)
                 if repeats_prompt(fields, reply):
                     raise EndpointError(
                         f"the endpoint {self._place} puts the prompt into its replies, because it does not know how a "
@@ -311,7 +317,7 @@ class OpenAIEngine:
         if isinstance(error, BrokenAnswerError):
             return str(error), None
         if isinstance(error, errors.APIConnectionError):
-            return f"the connection to {self._place} failed ({error.__cause__ or error})", None
+            return f"the connection to {self._place} failed ({self._hidden(str(error.__cause__ or error))})", None
         raise error
 
     def _given_up(self, request: GenerateRequest, cause: str) -> Completion:
@@ -320,9 +326,12 @@ class OpenAIEngine:
         return _empty(request, cause)
 
     def _said(self, error: Any) -> str:
-        """The endpoint's own message in one short line, without the key."""
-        text = " ".join((complaint(error.body) or str(error.message)).split())
-        return (text.replace(self._key, "***") if self._key else text)[:_MESSAGE]
+        """The endpoint's own message in one short line."""
+        return self._hidden(" ".join((complaint(error.body) or str(error.message)).split()))[:_MESSAGE]
+
+    def _hidden(self, text: str) -> str:
+        """The text without the key, which an endpoint may repeat; what is said is kept in files."""
+        return text.replace(self._key, "***") if len(self._key) >= _SECRET else text
 
     @property
     def _place(self) -> str:

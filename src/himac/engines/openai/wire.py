@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field, ValidationError
 from himac.config import EngineConfig
 from himac.engines.base import Completion, GenerateRequest
 from himac.engines.openai.tokenizer import END, ChatTokenizer, encode_bytes
+from himac.files import parse_json
 
 _CUT = ("length", "content_filter")
 _LONGEST_TOKEN = 8
@@ -90,23 +91,26 @@ def body(request: GenerateRequest, config: EngineConfig, tokenizer: ChatTokenize
     return {"model": config.model, "messages": tokenizer.messages(request.prompt_ids), "extra_body": sent}
 
 
-def read(content: bytes) -> Reply:
+def read(content: bytes, hidden: Callable[[str], str] = lambda text: text) -> Reply:
     """Check and read the body of an answer.
+
+    Args:
+        hidden: Takes out of the text what must not be kept.
 
     Raises:
         BrokenAnswerError: no JSON, or JSON of another form.
     """
     try:
-        answer = _Answer.model_validate(json.loads(content))
+        answer = _Answer.model_validate(parse_json(content))
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         raise BrokenAnswerError(f"the answer is not a chat completion: {place or 'body'}: {first['msg']}") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise BrokenAnswerError("the answer is not valid JSON") from error
     choice = answer.choices[0]
     # A lone surrogate cannot be written to a UTF-8 file.
-    text = (choice.message.content or "").encode("utf-8", "replace").decode("utf-8")
+    text = hidden((choice.message.content or "").encode("utf-8", "replace").decode("utf-8"))
     finished = choice.finish_reason not in _CUT
     pieces = _pieces(text, (choice.logprobs and choice.logprobs.content) or [])
     if finished or not pieces:  # an empty reply must still be a token

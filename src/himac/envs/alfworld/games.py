@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import lzma
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,8 +14,10 @@ from typing import Any
 from himac.envs.alfworld.goals import TASK_TYPES, task_type_of
 from himac.envs.alfworld.problem import World, parse_problem
 from himac.errors import DataError
+from himac.files import encodable, parse_json, read_lines, read_text
 
 _GAME_FILE = "game.tw-pddl"
+_GAME_BYTES = 1 << 24
 _TREE = "json_2.1.1"
 _PACKED = (".jsonl.xz", ".jsonl")
 _SPLIT_ORDER = ("train", "valid_train", "valid_seen", "valid_unseen")
@@ -158,8 +158,8 @@ def _check_shared_files(folder: Path) -> None:
         file = folder / name
         if file.is_file():
             try:
-                check(file.read_text(encoding="utf-8"))
-            except (DataError, OSError, UnicodeDecodeError) as error:
+                check(read_text(file, _GAME_BYTES))
+            except (DataError, OSError, ValueError) as error:
                 raise DataError(f"'{file}' cannot be used: {error}") from error
 
 
@@ -186,7 +186,7 @@ def _read_tree(root: Path) -> Iterator[Game]:
         if not _playable(identifier):
             continue
         try:
-            data = json.loads(file.read_text(encoding="utf-8"))
+            data = encodable(parse_json(read_text(file, _GAME_BYTES)))
             if data.get("solvable", True):
                 _check_domain(data["pddl_domain"])
                 walkthrough = data.get("walkthrough")
@@ -202,17 +202,16 @@ def _read_tree(root: Path) -> Iterator[Game]:
 def _read_packed(file: Path) -> Iterator[Game]:
     number = 0
     try:
-        with lzma.open(file, "rb") if file.suffix == ".xz" else file.open("rb") as lines:
-            for number, line in enumerate(lines, 1):  # noqa: B007 - used in the messages below
-                if line.strip():
-                    game = _packed_game(json.loads(line))
-                    if game is not None:
-                        yield game
+        for number, line in enumerate(read_lines(file), 1):  # noqa: B007 - used in the messages below
+            if line.strip():
+                game = _packed_game(encodable(parse_json(line)))
+                if game is not None:
+                    yield game
     except DataError as error:
         raise DataError(f"'{file}', line {number}: {error}") from error
     except KeyError as error:
         raise DataError(f"'{file}', line {number} has no key {error}; pack the file again.") from error
-    except (OSError, EOFError, lzma.LZMAError) as error:
+    except OSError as error:
         raise DataError(f"'{file}' cannot be read after line {number} ({error}); copy or pack it again.") from error
     except (ValueError, TypeError, AttributeError) as error:
         raise DataError(f"'{file}', line {number} is not a packed game ({error}); pack the file again.") from error

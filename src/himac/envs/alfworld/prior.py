@@ -11,6 +11,7 @@ from pathlib import Path
 
 from himac.envs.alfworld.games import Game
 from himac.errors import DataError
+from himac.files import parse_json, read_text
 
 _FACT = re.compile(r"\((inReceptacle|receptacleType|objectType|openable) ([^()?\s]+)(?: ([^()?\s]+))?\s*\)")
 
@@ -39,18 +40,18 @@ class Prior:
     def from_json(cls, text: str) -> Prior:
         """Read what `to_json` wrote."""
         try:
-            chances = json.loads(text)["chances"]
+            chances = parse_json(text)["chances"]
             return cls({str(o): {str(r): float(p) for r, p in row.items()} for o, row in chances.items()})
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             raise DataError(f"the prior is not a JSON object with 'chances' ({error}); write it anew") from error
 
     @classmethod
     def load(cls, path: str | Path) -> Prior:
         """Read a prior file."""
         try:
-            return cls.from_json(Path(path).read_text(encoding="utf-8"))
-        except OSError as error:
-            raise DataError(f"cannot read the prior {path}: {error.strerror}; give an existing file") from error
+            return cls.from_json(read_text(Path(path)))
+        except (OSError, ValueError) as error:
+            raise DataError(f"cannot read the prior {path}: {error}; give an existing file") from error
 
 
 def learn_prior(games: Iterable[Game]) -> Prior:

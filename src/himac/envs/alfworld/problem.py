@@ -51,6 +51,8 @@ _ARITY = {
     "isreceptacleobjectfull": 1,
     "wasinreceptacle": 2,
 }
+_THINGS = 2000
+"""The largest official game has 214. Work and memory grow with their square."""
 _KNIVES = {"knifetype", "butterknifetype"}
 _SINKS = {"sinktype", "sinkbasintype"}
 _NO_GOAL = Goal("", frozenset(), (), frozenset())
@@ -222,6 +224,8 @@ def parse_problem(problem: str) -> World:
         raise DataError(
             f"the PDDL problem uses '{min(named - kind_of.keys())}' without declaring it in (:objects ...)."
         )
+    if len(named) > _THINGS:
+        raise DataError(f"the PDDL problem has {len(named)} things; a game has at most {_THINGS}.")
     names = _names(named)  # Things without any fact do not exist and do not count.
     members: dict[str, list[str]] = defaultdict(list)
     for identifier in names:
@@ -261,8 +265,10 @@ def _build(
     for thing, kind in object_types.items():
         of_type[kind].add(thing)
     accepted: dict[str, set[int]] = defaultdict(set)
+    there = set(receptacle_types.values())
     for receptacle_type, object_type in facts.get("cancontain", ()):
-        accepted[receptacle_type] |= of_type[object_type]
+        if receptacle_type in there:
+            accepted[receptacle_type] |= of_type[object_type]
     accepts = {kind: frozenset(things) for kind, things in accepted.items()}
     object_names = tuple(names[identifier] for identifier in objects)
     inside = _group(pairs("inreceptacleobject", objects, objects), len(objects))

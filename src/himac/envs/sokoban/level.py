@@ -14,6 +14,9 @@ SYMBOLS = "# .*$@"
 """The common text form of a cell, by code; `+` is a player on a target."""
 ON_TARGET = "+"
 
+LONGEST = 200
+"""Cells of a side."""
+
 _BENEATH = {"#": WALL, " ": FLOOR, "$": FLOOR, "@": FLOOR, ".": TARGET, "*": TARGET, ON_TARGET: TARGET}
 _LENGTH_CLASSES = ((1, 3), (4, 7), (8, 11), (12, 15), (16, 23), (24, 31))
 
@@ -82,6 +85,8 @@ def make_level(identifier: str, rows: Sequence[str], moves: int | None = None, p
         DataError: a strange symbol, an open border, not exactly one player, or boxes and targets differ in number.
     """
     width = max((len(row) for row in rows), default=0)
+    if max(len(rows), width) > LONGEST:
+        raise DataError(f"Sokoban level '{identifier}' is {len(rows)} by {width} cells; no side may pass {LONGEST}.")
     level = Level(identifier, tuple(row.ljust(width, "#") for row in rows), moves, pushes)
     text = level.cells if width else ""
     problem = None

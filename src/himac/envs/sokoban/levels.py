@@ -6,15 +6,31 @@ import json
 import lzma
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
+from typing_extensions import TypedDict
 
 from himac.envs.sokoban.level import Level, make_level
 from himac.errors import DataError
+from himac.files import encodable, parse_json, read_lines, read_text
 
 PACKED = ".jsonl.xz"
 TEXT = ".txt"
 BUILTIN_DIR = Path(__file__).with_name("builtin")
 BUILTIN_SETS = ("short", "long", "two", "three")
 BUILTIN_SPLITS = ("train", "valid", "test")
+
+
+@with_config(ConfigDict(strict=True, extra="forbid"))
+class _Record(TypedDict):
+    identifier: Annotated[str, Field(alias="id")]
+    rows: list[str]
+    moves: int | None
+    pushes: int | None
+
+
+_RECORD = TypeAdapter[Any](_Record)
 
 
 def load_levels(path: str | Path, prefix: str = "") -> list[Level]:
@@ -66,8 +82,8 @@ def write_levels(path: str | Path, levels: Iterable[Level]) -> None:
 
 def _read_text(file: Path, prefix: str) -> list[Level]:
     try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_text(file)
+    except (OSError, ValueError) as error:
         raise DataError(f"'{file}' cannot be read as Sokoban levels ({error}); check the path.") from error
     return parse_levels(text, f"{prefix}{file.stem}")
 
@@ -75,12 +91,16 @@ def _read_text(file: Path, prefix: str) -> list[Level]:
 def _read_packed(file: Path) -> Iterator[Level]:
     number = 0
     try:
-        with lzma.open(file, "rt", encoding="utf-8") as lines:
-            for number, line in enumerate(lines, 1):  # noqa: B007 - used in the messages below
-                if line.strip():
-                    record = json.loads(line)
-                    yield make_level(record["id"], record["rows"], record["moves"], record["pushes"])
-    except (OSError, EOFError, lzma.LZMAError) as error:
+        for number, line in enumerate(read_lines(file), 1):  # noqa: B007 - used in the messages below
+            if line.strip():
+                yield make_level(**_RECORD.validate_python(encodable(parse_json(line))))
+    except OSError as error:
         raise DataError(f"'{file}' cannot be read after line {number} ({error}); copy it again.") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"'{file}', line {number} is not a packed level ({error!r}); pack the file again.") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise DataError(
+            f"'{file}', line {number} is not a packed level ({'.'.join(map(str, first['loc']))}: {first['msg']}); pack "
+            "the file again."
+        ) from error
+    except ValueError as error:
+        raise DataError(f"'{file}', line {number} is not a packed level ({error}); pack the file again.") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,12 +12,17 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from himac.errors import DataError
+from himac.files import encodable, parse_json, read_json
 
 NO_ATTRIBUTES = ("DUMMY_ATTR",)
 """Attributes of a product that the attribute file does not describe."""
 
 _NOT_IN_A_PRICE = re.compile(r"[^\d.]")
 _CHUNK = 1 << 20
+_ITEM = 1 << 26
+"""Characters of an entry; the largest of the 1000 products has 17,399."""
+_COMBINATIONS = 1 << 20
+"""Of a product's options, each of them a goal; the most of the 1000 products are 558."""
 _BLANKS = re.compile(r"[\s,]*")
 _COLON = re.compile(r"\s*:\s*")
 _DECODER = json.JSONDecoder()
@@ -100,7 +106,7 @@ def read_products(products: Path, attributes: Path, human: Path | None = None) -
             if asin == "nan" or len(asin) > 10 or asin in seen:
                 continue
             seen.add(asin)
-            yield parse_product(record, json.loads(known.pop(asin, "{}")), by_people.get(asin, []))
+            yield parse_product(record, parse_json(known.pop(asin, "{}")), by_people.get(asin, []))
         except (AttributeError, LookupError, TypeError, ValueError, InvalidOperation) as error:
             raise DataError(
                 f"product {number} of {products} is not of the official form ({error!r}); use the unchanged file."
@@ -111,30 +117,47 @@ def parse_product(record: Mapping[str, Any], known: Mapping[str, Any], human: Se
     """One product from its record, its entry in the attribute file and its human goals."""
     prices, tag = parse_price(record.get("pricing"))
     bullets = record["small_description"]
+    bullets = bullets if isinstance(bullets, list) else [bullets]
     options = {
         name.lower(): tuple(value["value"].strip().replace("/", " | ").lower() for value in values)
         for name, values in (record["customization_options"] or {}).items()
         if values is not None
     }
+    if math.prod(map(len, options.values())) > _COMBINATIONS:
+        raise ValueError(f"its options have more than {_COMBINATIONS} combinations")
+    instruction = known.get("instruction")
     return Product(
-        asin=record["asin"],
-        title=record["name"],
-        description=record["full_description"],
-        bullets=tuple(bullets) if isinstance(bullets, list) else (bullets,),
-        query=record["query"].lower().strip(),
-        category=record["category"],
-        product_category=record["product_category"],
+        asin=_text(record["asin"]),
+        title=_text(record["name"]),
+        description=_text(record["full_description"]),
+        bullets=_texts(bullets),
+        query=_text(record["query"]).lower().strip(),
+        category=_text(record["category"]),
+        product_category=_text(record["product_category"]),
         prices=prices,
         price_tag=tag,
-        options=options,
-        attributes=tuple(known.get("attributes", NO_ATTRIBUTES)),
-        instruction=known.get("instruction"),
-        instruction_attributes=tuple(known.get("instruction_attributes") or ()),
+        options={_text(name): _texts(values) for name, values in options.items()},
+        attributes=_texts(known.get("attributes", NO_ATTRIBUTES)),
+        instruction=None if instruction is None else _text(instruction),
+        instruction_attributes=_texts(known.get("instruction_attributes") or ()),
         human=tuple(
-            (goal["instruction"], tuple(goal["instruction_attributes"]), tuple(goal["instruction_options"]))
+            (_text(goal["instruction"]), _texts(goal["instruction_attributes"]), _texts(goal["instruction_options"]))
             for goal in human
         ),
     )
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r:.40} stands where a text should")
+    text: str = encodable(value)
+    return text
+
+
+def _texts(values: Any) -> tuple[str, ...]:
+    if not isinstance(values, list | tuple):
+        raise TypeError(f"{values!r:.40} stands where a list should")
+    return tuple(map(_text, values))
 
 
 def parse_price(text: str | None) -> tuple[tuple[float, ...], str]:
@@ -147,7 +170,7 @@ def parse_price(text: str | None) -> tuple[tuple[float, ...], str]:
 
 def _read_object(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_bytes())
+        content = read_json(path)
     except (OSError, ValueError) as error:
         raise DataError(f"cannot read {path} ({error}); get the official WebShop files.") from error
     if not isinstance(content, dict):
@@ -171,6 +194,8 @@ def _read_items(
     """The items of a JSON array or object, with one of them and a piece of the file in memory at a time."""
     opening, closing = "[]" if form == "array" else "{}"
     try:
+        if not path.is_file():
+            raise OSError("it is no regular file")
         with path.open(encoding="utf-8") as file:
             text, at = file.read(_CHUNK).lstrip(), 1
             if not text.startswith(opening):
@@ -182,11 +207,13 @@ def _read_items(
                 try:
                     item, at = read(text, at)
                 except ValueError:
+                    if len(text) - at > _ITEM:
+                        raise
                     more = file.read(max(_CHUNK, len(text) - at))
                     if not more:
                         raise
                     text, at = text[at:] + more, 0
                     continue
                 yield item
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"cannot read {path} ({error}); get the official WebShop files.") from error

@@ -276,6 +276,23 @@ def test_an_address_is_shown_without_password_and_query(monkeypatch: pytest.Monk
     assert "hunter" not in error
 
 
+def test_a_key_that_is_repeated_is_not_kept(make: Make) -> None:
+    """Neither as text nor as the tokens of one; a common word that stands for a key is left in peace."""
+    tokens = [{"token": part, "logprob": -0.5} for part in ("say ", KEY)]
+    engine, _ = make(lambda body, n: chat(f"say {KEY}", logprobs=tokens), logprobs=True)
+    answer = one(engine)
+    assert answer.text == "say ***"
+    assert KEY not in engine.tokenizer.decode(answer.token_ids)
+    engine._key = "say"
+    assert one(engine).text == f"say {KEY}"
+
+
+def test_a_key_in_the_settings_is_refused(make: Make) -> None:
+    with pytest.raises(ConfigError, match="the key itself stands in the settings of engine") as error:
+        make(lambda body, n: "ok", extra={"user": KEY})
+    assert KEY not in str(error.value)
+
+
 def test_retry_after_is_honoured_by_every_request(make: Make) -> None:
     engine, server = make(lambda body, n: refusal(429, Retry_After="0.5") if n == 0 else "ok")
     engine.submit(ask(number=1))

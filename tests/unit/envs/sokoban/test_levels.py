@@ -68,6 +68,14 @@ def test_packed_round_trip_with_equal_bytes(tmp_path: Path) -> None:
         ("raw.jsonl.xz", b"not xz", "copy it again"),
         ("cut.jsonl.xz", lzma.compress(PACKED_LEVEL)[:-8], "copy it again"),
         ("json.jsonl.xz", lzma.compress(b"[1, 2]\n"), "line 1 is not a packed level"),
+        (
+            "text.jsonl.xz",
+            lzma.compress(b'{"id": "a", "rows": ["#"], "moves": "3", "pushes": 1}\n'),
+            "moves: Input should",
+        ),
+        ("half.jsonl.xz", lzma.compress(b'{"id": "\\ud800", "rows": [], "moves": 3, "pushes": 1}\n'), "surrogates"),
+        ("deep.jsonl.xz", lzma.compress(b"[" * 100_000), "nested deeper"),
+        ("wide.txt", b"#" * 1000 + b"\n#\n#\n", "no side may pass 200"),
         ("keys.jsonl.xz", lzma.compress(b'{"id": "a"}\n'), "line 1 is not a packed level"),
     ],
 )

@@ -79,6 +79,34 @@ def test_a_broken_file_is_a_data_error(content: str, tmp_path: Path) -> None:
         list(read_products(*paths))
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"name": 3}, "3 stands where a text should"),
+        ({"small_description": [None]}, "None stands where a text should"),
+        ({"category": {}}, "stands where a text should"),
+        ({"full_description": "\ud800"}, "surrogates not allowed"),
+        ({"customization_options": {f"o{n}": [{"value": "a"}] * 20 for n in range(5)}}, "1048576 combinations"),
+    ],
+)
+def test_a_product_of_another_form_is_a_data_error(change: dict[str, Any], words: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=f"product 0 of .*{words}"):
+        list(read_products(*write(tmp_path, [record("H1", **change)], {})))
+
+
+def test_an_entry_without_end_is_a_data_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catalogue, "_ITEM", 100)
+    monkeypatch.setattr(catalogue, "_CHUNK", 50)
+    paths = write(tmp_path, [record("H1")], {})
+    paths[0].write_text('["' + "x" * 1000)
+    with pytest.raises(DataError, match="cannot read"):
+        list(read_products(*paths))
+    paths[0].write_text("[" * 100_000)
+    monkeypatch.setattr(catalogue, "_CHUNK", 1 << 20)
+    with pytest.raises(DataError, match="cannot read"):
+        list(read_products(*paths))
+
+
 def test_a_price_without_a_currency_is_a_data_error(tmp_path: Path) -> None:
     paths = write(tmp_path, [record("H1", pricing="5.99")], {})
     with pytest.raises(DataError, match=r"product 0 of .*0\.json is not of the official form"):
