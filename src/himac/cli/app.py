@@ -110,11 +110,14 @@ def evaluate(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with an evaluation through an endpoint; finished tasks are kept.")
     ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the results in the directory.")] = False,
 ) -> None:
     """Run every task of a split once and write per-task results."""
     from himac.cli.evaluate import evaluate_command
 
-    evaluate_command(config, output, overrides or [], model, split, limit, blueprints, planner_model, agent, resume)
+    evaluate_command(
+        config, output, overrides or [], model, split, limit, blueprints, planner_model, agent, resume, overwrite
+    )
 
 
 @app.command()

@@ -17,7 +17,8 @@ from himac.config import Config
 from himac.config_file import load_config
 from himac.envs.base import Benchmark, demonstrations
 from himac.errors import ConfigError
-from himac.rollout.runtime import build_benchmark, build_runtime, require_local
+from himac.rollout.preflight import first_task, try_environment
+from himac.rollout.runtime import build_benchmark, build_runtime, check_model_path, require_local
 from himac.scene import in_words, plain
 from himac.seeding import derive_seed
 from himac.types import Demonstration
@@ -33,7 +34,11 @@ def warmstart_command(config_path: Path, output: Path, overrides: Sequence[str],
     """`himac warmstart`."""
     config = load_config(config_path, overrides)
     require_local(config, "a warm start")
-    warm_model(config, build_benchmark(config), str(model or config.model.path), _fresh(output))
+    path = str(model or config.model.path)
+    check_model_path(path)
+    benchmark, target = build_benchmark(config), _fresh(output)
+    try_environment(config, benchmark, [first_task(benchmark, config.env.train_split)])
+    warm_model(config, benchmark, path, target)
 
 
 def make_model(config: Config, benchmark: Benchmark, output: Path) -> None:

@@ -25,14 +25,13 @@ from transformers.models.auto.modeling_auto import (
 )
 from transformers.utils import logging as transformers_logging
 
+from himac.engines.folder import check_model_folder
 from himac.engines.local.attention import enable_attention
 from himac.engines.local.picture_tokenizer import PictureTokenizer
 from himac.engines.local.vision import PROCESSOR, PictureProcessor
 from himac.errors import ConfigError, ModelError
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-_WEIGHT_PATTERNS = ("*.safetensors", "pytorch_model*.bin")
-_TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model", "vocab.txt", "tekken.json")
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 
 
@@ -55,7 +54,7 @@ def load_model(path: str | Path, dtype: str = "float32", device: str = "cpu") ->
         raise ConfigError(f"dtype {dtype!r} is unknown; choose one of {', '.join(_DTYPES)}.")
     target = resolve_device(device)
     folder = Path(path)
-    _check_files(folder)
+    check_model_folder(folder)
     config = _load_config(folder)
     tokenizer = _load_tokenizer(folder)
     sees = _sees_pictures(config)
@@ -127,17 +126,6 @@ def quiet() -> Iterator[None]:
     finally:
         if shown:
             bars.enable_progress_bar()
-
-
-def _check_files(folder: Path) -> None:
-    if not folder.is_dir():
-        raise ModelError(f"There is no model directory {folder}; give the path of a Hugging Face model directory.")
-    if not (folder / "config.json").is_file():
-        raise ModelError(f"{folder} has no config.json; give a directory written by save_pretrained.")
-    if not any(any(folder.glob(pattern)) for pattern in _WEIGHT_PATTERNS):
-        raise ModelError(f"{folder} has no weights; add model.safetensors (or its shards) to the directory.")
-    if not any((folder / name).is_file() for name in _TOKENIZER_FILES):
-        raise ModelError(f"{folder} has no tokenizer; add tokenizer.json and tokenizer_config.json to the directory.")
 
 
 def _load_config(folder: Path) -> Any:
