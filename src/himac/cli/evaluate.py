@@ -52,7 +52,9 @@ def evaluate_command(
         raise ConfigError("an evaluation with a local model is written as a whole; run it again without --resume")
     if streamed and planner_model is not None:
         raise ConfigError("--planner-model is for local models; leave it out with an endpoint")
-    if not (resume or overwrite) and any(_former(output)):
+    if resume and overwrite:
+        raise ConfigError("--resume keeps results and --overwrite replaces them; give one of the two")
+    if not (resume or overwrite) and _former(output):
         raise CheckpointError(
             f"{output} holds results of an evaluation; choose another --output, or replace them with --overwrite"
             + (" or continue them with --resume" if streamed else "")

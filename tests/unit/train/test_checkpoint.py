@@ -111,6 +111,9 @@ def test_a_crash_while_replacing_loses_nothing(tmp_path: Path, model: Any) -> No
 class FullDisk:
     """A model that fills the disk half-way."""
 
+    def named_parameters(self) -> list[tuple[str, Any]]:
+        return []
+
     def save_pretrained(self, folder: Path) -> None:
         (Path(folder) / "model.safetensors").write_bytes(b"half")
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -29,6 +29,7 @@ from himac.engines.folder import check_model_folder
 from himac.engines.local.attention import enable_attention
 from himac.engines.local.picture_tokenizer import PictureTokenizer
 from himac.engines.local.vision import PROCESSOR, PictureProcessor
+from himac.engines.local.weights import not_finite
 from himac.errors import ConfigError, ModelError
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -79,6 +80,11 @@ def load_model(path: str | Path, dtype: str = "float32", device: str = "cpu") ->
         )
     model.to(target)
     model.eval()
+    if broken := not_finite(model):
+        raise ModelError(
+            f"The weights in {folder} hold {len(broken)} tensors with numbers that are not finite, for example "
+            f"{broken[0]}: their training diverged; choose an earlier checkpoint."
+        )
     enable_attention(model)
     if processor is not None:
         setattr(model, PROCESSOR, processor)
