@@ -188,6 +188,18 @@ def data(
     data_command(benchmark, path)
 
 
+@app.command("check-env")
+def check_env(
+    target: Annotated[str, typer.Argument(help="A benchmark, gym:<Gymnasium id>, or a configuration file.")],
+    overrides: Overrides = None,
+    tasks: Annotated[int, typer.Option(min=1, help="Tasks to play of each split.")] = 2,
+) -> None:
+    """Check that a benchmark keeps its promises: members, splits, demonstrations, environment."""
+    from himac.cli.check import check_command
+
+    check_command(target, overrides or [], tasks)
+
+
 def _split(values: list[str] | None) -> list[str]:
     """Options may be repeated and hold several values: --only a,b --only c."""
     return [part.strip() for value in values or [] for part in value.split(",") if part.strip()]

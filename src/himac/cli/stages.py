@@ -71,7 +71,7 @@ def warm_model(config: Config, benchmark: Benchmark, model: str, output: Path) -
         report = warmstart(runtime, tick)
         files = {"warmstart.json": json.dumps(asdict(report), indent=2)}
         save_model(output, runtime.model, runtime.tokenizer, files=files)
-    left_out = f" ({report.too_long} rows too long for agent.max_context)" if report.too_long else ""
+    left_out = f" ({report.too_long} rows too long for agent.max_context left out)"
     console.print(
         f"warm start: {report.demonstrations} demonstrations{left_out}, {report.tokens / 1e6:.1f} M tokens, "
         f"loss {report.loss_first:.3f} -> {report.loss_last:.3f} in {report.seconds:.0f} s -> {output}"

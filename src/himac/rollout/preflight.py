@@ -66,10 +66,11 @@ def check_room(runtime: Runtime, opening: EnvResult) -> None:
     ask = agent.planner_prompt if isinstance(agent, HierarchicalAgent) else agent.prompt
     tokens = len(ask(str(opening.info.get("instruction", "")), observed(opening.observation)))
     if tokens >= limit:
-        wanted = runtime.config.agent.max_context
-        cause = f"agent.max_context={wanted}" if wanted == limit else f"the model's own limit of {limit} tokens"
-        remedy = f"set agent.max_context above {tokens}" if wanted == limit else "choose a model with a longer context"
-        raise ConfigError(f"the first prompt has {tokens} tokens and leaves no room for a reply in {cause}; {remedy}")
+        own = limit == runtime.config.agent.max_context
+        raise ConfigError(
+            f"the first prompt has {tokens} tokens and leaves no room for a reply in the {limit} of "
+            + ("agent.max_context; raise it" if own else "the model; choose one with a longer context")
+        )
 
 
 def _ask(pool: EnvPool, handle: EnvHandle, command: Command, where: str) -> EnvResult:
@@ -88,7 +89,9 @@ def _failure(where: str, trace: str) -> HimacError:
     ends = max((number for number, line in enumerate(lines) if line.startswith(" ")), default=-1)
     cause = " ".join(lines[ends + 1 :] or lines[-1:])
     kind, _, text = cause.partition(": ")
-    known = getattr(errors, kind.removeprefix(f"{errors.__name__}."), None) if kind.startswith(errors.__name__) else None
+    known = (
+        getattr(errors, kind.removeprefix(f"{errors.__name__}."), None) if kind.startswith(errors.__name__) else None
+    )
     if isinstance(known, type) and issubclass(known, HimacError):
         return known(text)
     return EnvironmentFailureError(

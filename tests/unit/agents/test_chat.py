@@ -170,7 +170,10 @@ def test_a_control_token_inside_a_message_stays_text(own: Any) -> None:
         ("{{ messages[0].title.nothing }}", "refuses user"),
         ("{% for m in messages %}", "refuses user"),
         ("hello", "message of role user not at all"),
-        ("{% for m in messages %}{% if m.role == 'user' %}[{{ m.content }}]{% endif %}{% endfor %}", "role assistant not"),
+        (
+            "{% for m in messages %}{% if m.role == 'user' %}[{{ m.content }}]{% endif %}{% endfor %}",
+            "role assistant not",
+        ),
         ("{% for m in messages %}[{{ m.content }}{{ m.content }}]{% endfor %}", "role user more than once"),
         ("{% for m in messages %}{{ m.content }}{% endfor %}", "nothing between a reply and the next message"),
     ],
