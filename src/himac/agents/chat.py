@@ -123,7 +123,7 @@ def _render(tokenizer: Any, contents: Sequence[str]) -> list[str]:
             f"the tokenizer's chat template refuses {' and '.join(m['role'] for m in messages)} messages "
             f"({' '.join(str(error).split())}); correct chat_template in the model directory"
         ) from error
-    pieces = []
+    pieces = list[str]()
     for content in contents:
         piece, found, rest = rest.partition(content)
         if not found or content in rest:

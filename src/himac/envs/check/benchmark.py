@@ -93,13 +93,15 @@ def _check_members(benchmark: Benchmark) -> None:
         if not isinstance(told, str):
             raise ConfigError(f"texts.{role} of '{name}' is {kind(told)}; set it to the rules in words, or to ''.")
         check_text(f"texts.{role} of '{name}'", told)
-    for key, allowed, wanted in (
-        ("reward_scale", lambda value: value > 0, "above 0"),
-        ("worst_step_reward", lambda value: value <= 0, "0 or below"),
-    ):
+    for key, low, high in (("reward_scale", 0.0, math.inf), ("worst_step_reward", -math.inf, 0.0)):
         value = getattr(benchmark, key, None)
-        if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value) or not allowed(value):
-            raise ConfigError(f"{key} of '{name}' is {value!r}; set it to a finite number, {wanted}.")
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, Real)
+            or not math.isfinite(value)
+            or not low <= value <= high
+        ):
+            raise ConfigError(f"{key} of '{name}' is {value!r}; set it to a finite number from {low:g} to {high:g}.")
 
 
 def _check_splits(benchmark: Benchmark, count: int) -> dict[str, list[Task]]:
