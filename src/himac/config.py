@@ -18,6 +18,8 @@ Temperature = Annotated[float, Field(ge=1e-3, le=1e3)]
 Processes = Annotated[int, Field(ge=0, le=256)]
 AtOnce = Annotated[int, Field(gt=0, le=65536)]
 Width = Annotated[int, Field(gt=0, le=1 << 20)]
+Context = Annotated[int, Field(ge=2)]
+"""In tokens: one is told and one is said."""
 StdKind = Literal["population", "sample", "none"]
 StatisticsKind = Literal["trajectories", "rows"]
 Trained = Literal["hierarchical", "flat", "hiper"]
@@ -50,7 +52,7 @@ class EngineConfig(_Node):
     timeout_s: Seconds = 120.0
     max_tries: Positive = 6
     max_wait_s: Seconds = 60.0
-    max_context: Positive = 65536
+    max_context: Context = 65536
     logprobs: bool = False
     length_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     omit: tuple[str, ...] = ()
@@ -95,7 +97,7 @@ class InitConfig(_Node):
     kv_heads: Width = 4
     intermediate: Width | None = None
     lookup_heads: bool = True
-    max_position: Width = 4096
+    max_position: Annotated[Width, Field(ge=2)] = 4096
     tokenizer_games: Width = 500
     vision: VisionInitConfig | None = None
 
@@ -176,7 +178,7 @@ class AgentConfig(_Node):
 
     name: Literal["hierarchical", "flat", "hiper", "plain", "react", "reflexion"] = "hierarchical"
     style: Literal["trained", "prompting"] = "trained"
-    max_context: Positive = 2048
+    max_context: Context = 2048
     failure_penalty: Penalty = -1.0
     planner: PlannerConfig = PlannerConfig()
     executor: ExecutorConfig = ExecutorConfig()

@@ -89,9 +89,8 @@ def _failure(where: str, trace: str) -> HimacError:
     ends = max((number for number, line in enumerate(lines) if line.startswith(" ")), default=-1)
     cause = " ".join(lines[ends + 1 :] or lines[-1:])
     kind, _, text = cause.partition(": ")
-    known = (
-        getattr(errors, kind.removeprefix(f"{errors.__name__}."), None) if kind.startswith(errors.__name__) else None
-    )
+    module, _, name = kind.rpartition(".")
+    known = getattr(errors, name, None) if module == errors.__name__ else None
     if isinstance(known, type) and issubclass(known, HimacError):
         return known(text)
     return EnvironmentFailureError(

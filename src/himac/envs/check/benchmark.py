@@ -6,7 +6,6 @@ import math
 import random
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
-from numbers import Real
 from typing import Any
 
 from himac.envs.base import Benchmark
@@ -94,13 +93,9 @@ def _check_members(benchmark: Benchmark) -> None:
             raise ConfigError(f"texts.{role} of '{name}' is {kind(told)}; set it to the rules in words, or to ''.")
         check_text(f"texts.{role} of '{name}'", told)
     for key, low, high in (("reward_scale", 0.0, math.inf), ("worst_step_reward", -math.inf, 0.0)):
-        value = getattr(benchmark, key, None)
-        if (
-            isinstance(value, bool)
-            or not isinstance(value, Real)
-            or not math.isfinite(value)
-            or not low <= value <= high
-        ):
+        value: Any = getattr(benchmark, key, None)
+        number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        if not number or not low <= value <= high:
             raise ConfigError(f"{key} of '{name}' is {value!r}; set it to a finite number from {low:g} to {high:g}.")
 
 
