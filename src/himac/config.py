@@ -17,7 +17,7 @@ Temperature = Annotated[float, Field(ge=1e-3, le=1e3)]
 """What is divided by less overflows."""
 Processes = Annotated[int, Field(ge=0, le=256)]
 AtOnce = Annotated[int, Field(gt=0, le=65536)]
-Width = Annotated[int, Field(gt=0, le=1 << 20)]
+Width = Annotated[int, Field(gt=0, le=10**6)]
 Context = Annotated[int, Field(ge=2)]
 """In tokens: one is told and one is said."""
 StdKind = Literal["population", "sample", "none"]
@@ -97,7 +97,7 @@ class InitConfig(_Node):
     kv_heads: Width = 4
     intermediate: Width | None = None
     lookup_heads: bool = True
-    max_position: Annotated[Width, Field(ge=2)] = 4096
+    max_position: Annotated[int, Field(ge=2, le=10**6)] = 4096
     tokenizer_games: Width = 500
     vision: VisionInitConfig | None = None
 
@@ -377,7 +377,7 @@ class TrainConfig(_Node):
     checkpoint_phases: bool = False
     keep_checkpoints: Positive = 2
     max_live: AtOnce = 64
-    rollout_workers: Annotated[Processes, Field(ge=1)] = 1
+    rollout_workers: Annotated[int, Field(gt=0, le=256)] = 1
 
 
 class EvalConfig(_Node):
@@ -397,7 +397,7 @@ class EvalConfig(_Node):
 class Config(_Node):
     """Everything that defines a run."""
 
-    seed: Annotated[int, Field(ge=-(1 << 63), lt=1 << 63)] = 0
+    seed: Annotated[int, Field(ge=-(10**18), le=10**18)] = 0
     threads: Annotated[int, Field(gt=0, le=1024)] | None = None
     model: ModelConfig = ModelConfig()
     engine: EngineConfig = EngineConfig()

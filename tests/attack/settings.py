@@ -52,8 +52,6 @@ VALUES = (
     "agent.failure_penalty=-1e308",
     "algo={name: hiper, keep_penalty: -.inf}",
     "threads=100000",
-    "env.workers=100000",
-    "train.rollout_workers=100000",
     "train.max_live=100000000000",
     "env.timeout_s=.inf",
     "env.timeout_s=1e300",
@@ -250,13 +248,14 @@ def other_method(number: int, folder: Path) -> str | None:
 def diverged(number: int, folder: Path) -> str | None:
     """No tensor with a number that is not finite becomes a checkpoint, and none is loaded without a word."""
     from himac.engines.local import load_model
-    from himac.train.checkpoint import load_latest, save_checkpoint
+    from himac.train.checkpoint import load_latest, save_checkpoint, save_model
 
     model, tokenizer = load_model(_model())
     names = [name for name, _ in model.named_parameters()]
     name = names[number % len(names)]
     value = (float("nan"), float("inf"), float("-inf"))[number % 3]
-    dict(model.named_parameters())[name].data.view(-1)[number] = value
+    tensor = dict(model.named_parameters())[name].data.view(-1)
+    tensor[number % len(tensor)] = value
     try:
         save_checkpoint(folder, "step-1", model, tokenizer, {})
     except HimacError as error:
@@ -264,8 +263,7 @@ def diverged(number: int, folder: Path) -> str | None:
             return f"{name}: {error}"
     else:
         return f"{name}: {value} was saved and is the latest checkpoint"
-    model.save_pretrained(folder / "model")
-    tokenizer.save_pretrained(folder / "model")
+    save_model(folder / "model", model, tokenizer)
     try:
         load_model(folder / "model")
     except HimacError as error:

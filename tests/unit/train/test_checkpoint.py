@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from himac.errors import CheckpointError
+from himac.errors import CheckpointError, TrainingError
 from himac.train import atomic
 from himac.train.checkpoint import MetricsLog, load_latest, rng_state, save_checkpoint, save_model, set_rng_state
 from himac.types import Blueprint, Role, Segment
@@ -70,6 +70,21 @@ def test_random_states_continue(tmp_path: Path, model: Any) -> None:
 def test_no_checkpoint_is_none(tmp_path: Path) -> None:
     assert load_latest(tmp_path) is None
     assert load_latest(tmp_path / "missing") is None
+
+
+def test_diverged_weights_never_become_the_latest(tmp_path: Path, model: Any) -> None:
+    save_checkpoint(tmp_path, "good", model, None, {})
+    for name, tensor in list(model.named_parameters()):
+        former = tensor.data.view(-1)[-1].item()
+        for value in (float("nan"), float("inf"), float("-inf")):
+            tensor.data.view(-1)[-1] = value
+            with pytest.raises(TrainingError, match=f"diverged: 1 tensors .* not finite, for example {name};"):
+                save_checkpoint(tmp_path, "bad", model, None, {})
+        tensor.data.view(-1)[-1] = former
+    found = load_latest(tmp_path)
+    assert found is not None
+    assert found.name == "good"
+    assert names(tmp_path / "checkpoints") == {"good", "latest"}
 
 
 def test_newest_ones_stay(tmp_path: Path, model: Any) -> None:
@@ -157,7 +172,7 @@ def test_a_real_file_size_limit_gives_a_clear_error(tmp_path: Path) -> None:
     script = """
         import resource, sys, torch
         from support.training_rows import tiny_model
-        from himac.errors import CheckpointError
+        from himac.errors import CheckpointError, TrainingError
         from himac.train.checkpoint import load_latest, save_checkpoint
         run, model = sys.argv[1], tiny_model()
         save_checkpoint(run, "good", model, None, {"n": 1})
