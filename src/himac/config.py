@@ -81,7 +81,7 @@ class VisionInitConfig(_Node):
     patch_size: Width = 8
     merge_size: Width = 2
     hidden_size: Width = 96
-    layers: Width = 2
+    layers: Annotated[int, Field(gt=0, le=1000)] = 2
     heads: Width = 3
     intermediate: Width = 192
     max_pixels: Width = 65536
@@ -92,7 +92,7 @@ class InitConfig(_Node):
 
     vocab_size: Width = 2048
     hidden_size: Width = 192
-    layers: Width = 4
+    layers: Annotated[int, Field(gt=0, le=1000)] = 4
     heads: Width = 4
     kv_heads: Width = 4
     intermediate: Width | None = None

@@ -8,7 +8,7 @@ from support.broken_benchmarks import FAULTS
 
 ATTACKS: tuple[Attack, ...] = (
     Attack("settings: wrong values, commands, models, environments", settings.refused, len(settings.CASES), 4),
-    Attack("settings: simple mistakes answered at once", settings.quick, len(settings.QUICK), 2),
+    Attack("settings: simple mistakes answered without torch", settings.quick, len(settings.QUICK), 2),
     Attack("settings: another method over a file", settings.other_method, tries=30, sample=30),
     Attack("settings: weights that are not finite", settings.diverged, tries=14, sample=3),
     Attack("settings: a second evaluation into one directory", settings.second_evaluation, tries=3, sample=1),
