@@ -70,7 +70,7 @@ def test_configuration_values(cli: Cli, tiny_yaml: Path, override: str, parts: l
 
 
 def test_mismatched_agent(cli: Cli, tiny_yaml: Path, tiny_model: Path) -> None:
-    args = ("algo={name: grpo}", "agent.name=hiper", "--model", tiny_model, "--run-dir", "run")
+    args = ("algo={name: grpo}", "agent.name=hierarchical", "--model", tiny_model, "--run-dir", "run")
     check(cli.run("train", tiny_yaml, *args), 2, "set agent.name=flat")
 
 

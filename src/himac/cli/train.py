@@ -37,11 +37,13 @@ def train_command(
 
 def run_training(config: Config, run_dir: Path, resume: bool) -> None:
     """Train into `run_dir`: initialise and warm-start when no model is given, then reinforcement learning."""
-    from himac.train.factory import check_training
+    from himac.train.factory import check_taught, check_training
 
     check_training(config)
     if config.model.path:
         check_model_path(config.model.path)
+    else:
+        check_taught(config)
     _prepare(config, run_dir, resume)
     benchmark = build_benchmark(config)
     splits = dict.fromkeys((config.env.train_split, config.env.eval_split))

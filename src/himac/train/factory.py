@@ -58,24 +58,32 @@ def check_training(config: Config) -> None:
     """Refuse a combination of settings that cannot be trained, before time is spent on it.
 
     Raises:
-        ConfigError: the agent is not of the kind that the algorithm trains, the warm start does not teach it, its
-            roles differ in temperature, settings of the learner or processes contradict one another, or the model is
-            behind an endpoint.
+        ConfigError: the agent is not of the kind that the algorithm trains, its roles differ in temperature, settings
+            of the learner or processes contradict one another, or the model is behind an endpoint.
     """
     require_local(config, "training")
     kind = config.algo.trains
     if config.agent.name != kind:
         raise ConfigError(f"algorithm '{config.algo.name}' trains the {kind} agent; set agent.name={kind}")
-    if not config.model.path and kind not in config.warmstart.formats:
-        raise ConfigError(
-            f"warmstart.formats does not teach the {kind} agent that is trained; leave it out, or add '{kind}' to it"
-        )
     if config.train.rollout_workers > 1 and config.env.workers:
         raise ConfigError(
             "train.rollout_workers above 1 runs environments in its own processes, which can start no others; "
             "set env.workers=0 or train.rollout_workers=1"
         )
     learner_config(config, total_steps=1)
+
+
+def check_taught(config: Config) -> None:
+    """Refuse a warm start that would not teach the agent that is trained after it.
+
+    Raises:
+        ConfigError: its format is not among those of the demonstrations.
+    """
+    kind = config.agent.name
+    if kind not in config.warmstart.formats:
+        raise ConfigError(
+            f"warmstart.formats does not teach the {kind} agent that is trained; leave it out, or add '{kind}' to it"
+        )
 
 
 def learner_config(config: Config, **changes: Any) -> LearnerConfig:

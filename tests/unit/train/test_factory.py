@@ -56,7 +56,6 @@ def test_the_method_says_whether_there_is_a_critic(model: Any) -> None:
     ("overrides", "message"),
     [
         (["algo.name=ppo", "agent.name=hiper"], "agent.name=flat"),
-        (["algo.name=ppo", "warmstart.formats=[hiper]"], "does not teach the flat agent"),
         (["train.learner.aggregation=seq-mean-token-sum-norm"], "aggregation_horizon"),
         (["train.learner.credit=dgpo"], "kl_coef=0"),
         (["agent.planner.temperature=0.5"], "temperature"),
