@@ -28,7 +28,10 @@ the command line, after the file:
 A value is read as YAML. An unknown key, a wrong type or a value out of range is refused with a sentence that names the
 key. The whole tree is saved as `config.yaml` in the run directory.
 
-`algo` has one set of keys for each algorithm. `algo.name` chooses the set.
+`algo` has one set of keys for each algorithm. `algo.name` chooses the set. `agent.name` follows from it and
+`warmstart.formats` from the agent, unless they are given. On the command line `algo.name=grpo` chooses another
+algorithm than the file's: keys of the file that the chosen one does not have are left out with a note, and so are the
+file's agent and the demonstrations in its format.
 """
 
 MEANINGS = {
@@ -81,7 +84,8 @@ MEANINGS = {
     "env.timeout_s": "Seconds an environment may take to answer before its episode ends as `env_error`.",
     "env.max_observation_chars": "Characters after which the texts of an environment are cut.",
     "agent.name": "`hierarchical` is planner and executor in one model, `flat` one policy, `hiper` one that keeps or "
-    "switches. `plain`, `react` and `reflexion` prompt a model that was not trained.",
+    "switches. `plain`, `react` and `reflexion` prompt a model that was not trained. By default the agent that the "
+    "algorithm trains.",
     "agent.style": "`prompting` gives the hierarchical and the flat agent full instructions, for untrained models.",
     "agent.prompting.instructions": "Said before the benchmark's own rules.",
     "agent.prompting.example": "Show a solved training task, by the benchmark's demonstrator.",
@@ -147,7 +151,8 @@ MEANINGS = {
     "warmstart.lr": "Peak learning rate. It falls to zero along a line.",
     "warmstart.weight_decay": "Decoupled weight decay of matrices.",
     "warmstart.warmup_fraction": "Share of the steps in which the learning rate rises.",
-    "warmstart.formats": "Agents whose formats are taught; `captions` teaches to say what a picture shows.",
+    "warmstart.formats": "Agents whose formats are taught; `captions` teaches to say what a picture shows. By "
+    "default the agent that is trained.",
     "warmstart.context_weight": "Weight of predicting prompts and observations, beside 1 for replies.",
     "warmstart.keep_success_only": "Leave out demonstrations that did not solve their task.",
     "warmstart.freeze_vision": "As `train.learner.freeze_vision`. A tower from scratch has to learn here.",

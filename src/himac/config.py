@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -11,14 +11,26 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 Positive = Annotated[int, Field(gt=0)]
 NonNegative = Annotated[int, Field(ge=0)]
 Discount = Annotated[float, Field(gt=0, le=1)]
+Decay = Annotated[float, Field(ge=0, lt=1)]
+Penalty = Annotated[float, Field(ge=-1e6, le=0)]
+Seconds = Annotated[float, Field(gt=0, le=1e6)]
+Temperature = Annotated[float, Field(ge=1e-3, le=1e3)]
+"""What is divided by less overflows."""
+Processes = Annotated[int, Field(ge=0, le=256)]
+AtOnce = Annotated[int, Field(gt=0, le=65536)]
+Width = Annotated[int, Field(gt=0, le=10**6)]
+Context = Annotated[int, Field(ge=2)]
+"""In tokens: one is told and one is said."""
 StdKind = Literal["population", "sample", "none"]
 StatisticsKind = Literal["trajectories", "rows"]
+Trained = Literal["hierarchical", "flat", "hiper"]
+"""Agents that can be trained."""
 
 _VARIABLE = re.compile("[A-Za-z_][A-Za-z0-9_]*")
 
 
 class _Node(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
 
 
 class ModelConfig(_Node):
@@ -39,11 +51,11 @@ class EngineConfig(_Node):
     model: str = ""
     base_url: str = ""
     key_variable: str = "OPENAI_API_KEY"
-    concurrency: Positive = 16
-    timeout_s: Annotated[float, Field(gt=0)] = 120.0
+    concurrency: AtOnce = 16
+    timeout_s: Seconds = 120.0
     max_tries: Positive = 6
-    max_wait_s: Annotated[float, Field(gt=0)] = 60.0
-    max_context: Positive = 65536
+    max_wait_s: Seconds = 60.0
+    max_context: Context = 65536
     logprobs: bool = False
     length_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     omit: tuple[str, ...] = ()
@@ -73,27 +85,27 @@ class VisionInitConfig(_Node):
     A token covers `merge_size` x `merge_size` patches of `patch_size` x `patch_size` pixels.
     """
 
-    patch_size: Positive = 8
-    merge_size: Positive = 2
-    hidden_size: Positive = 96
-    layers: Positive = 2
-    heads: Positive = 3
-    intermediate: Positive = 192
-    max_pixels: Positive = 65536
+    patch_size: Width = 8
+    merge_size: Width = 2
+    hidden_size: Width = 96
+    layers: Annotated[int, Field(gt=0, le=1000)] = 2
+    heads: Width = 3
+    intermediate: Width = 192
+    max_pixels: Width = 65536
 
 
 class InitConfig(_Node):
     """Shape of a model made from scratch by `init-model` (Qwen2 architecture, own tokenizer); with `vision` it sees."""
 
-    vocab_size: Positive = 2048
-    hidden_size: Positive = 192
-    layers: Positive = 4
-    heads: Positive = 4
-    kv_heads: Positive = 4
-    intermediate: Positive | None = None
+    vocab_size: Width = 2048
+    hidden_size: Width = 192
+    layers: Annotated[int, Field(gt=0, le=1000)] = 4
+    heads: Width = 4
+    kv_heads: Width = 4
+    intermediate: Width | None = None
     lookup_heads: bool = True
-    max_position: Positive = 4096
-    tokenizer_games: Positive = 500
+    max_position: Annotated[int, Field(ge=2, le=10**6)] = 4096
+    tokenizer_games: Width = 500
     vision: VisionInitConfig | None = None
 
 
@@ -108,10 +120,10 @@ class EnvConfig(_Node):
     train_split: str = "train"
     eval_split: str = "valid"
     step_limit: Positive = 50
-    invalid_penalty: Annotated[float, Field(le=0)] = -0.1
-    workers: NonNegative = 0
+    invalid_penalty: Penalty = -0.1
+    workers: Processes = 0
     overlap: NonNegative = 0
-    timeout_s: Annotated[float, Field(gt=0)] = 60.0
+    timeout_s: Seconds = 60.0
     max_observation_chars: Positive = 65536
 
 
@@ -121,7 +133,7 @@ class PlannerConfig(_Node):
     sees_observation: bool = True
     max_subgoals: Positive = 8
     max_tokens: Positive = 192
-    temperature: Annotated[float, Field(gt=0)] = 1.0
+    temperature: Temperature = 1.0
 
 
 class ExecutorConfig(_Node):
@@ -135,7 +147,7 @@ class ExecutorConfig(_Node):
     repeat_subgoal: bool = False
     step_limit: Positive = 30
     max_tokens: Positive = 24
-    temperature: Annotated[float, Field(gt=0)] = 1.0
+    temperature: Temperature = 1.0
     failure_keywords: tuple[str, ...] = ()
     max_repeats: NonNegative = 4
     sub_done: bool = True
@@ -146,7 +158,7 @@ class EpisodePolicyConfig(_Node):
 
     repeat_task: bool = False
     max_tokens: Positive = 48
-    temperature: Annotated[float, Field(gt=0)] = 1.0
+    temperature: Temperature = 1.0
     max_repeats: NonNegative = 4
 
 
@@ -178,8 +190,8 @@ class AgentConfig(_Node):
 
     name: Literal["hierarchical", "flat", "hiper", "plain", "react", "reflexion"] = "hierarchical"
     style: Literal["trained", "prompting"] = "trained"
-    max_context: Positive = 2048
-    failure_penalty: Annotated[float, Field(le=0)] = -1.0
+    max_context: Context = 2048
+    failure_penalty: Penalty = -1.0
     planner: PlannerConfig = PlannerConfig()
     executor: ExecutorConfig = ExecutorConfig()
     flat: FlatConfig = FlatConfig()
@@ -193,6 +205,7 @@ class HimacConfig(_Node):
     `hierarchy: false` makes flat GRPO of it, see `config_file.parse_config`.
     """
 
+    trains: ClassVar[Trained] = "hierarchical"
     name: Literal["himac"] = "himac"
     hierarchy: bool = True
     tasks: Positive = 16
@@ -209,8 +222,13 @@ class HimacConfig(_Node):
 
 
 class FlatAlgoConfig(_Node):
-    """What the methods without a hierarchy share."""
+    """What the methods without a hierarchy share.
 
+    Attributes:
+        trains: `agent.name` of the agent that a method trains.
+    """
+
+    trains: ClassVar[Trained] = "flat"
     name: str
     tasks: Positive = 16
     samples: Annotated[int, Field(ge=2)] = 8
@@ -267,14 +285,15 @@ class GigpoConfig(FlatAlgoConfig):
 class HiperConfig(FlatAlgoConfig):
     """HiPER: a policy that keeps or switches its sub-goal, with hierarchical advantages from learned values."""
 
+    trains: ClassVar[Trained] = "hiper"
     name: Literal["hiper"] = "hiper"
     heads: Literal[1, 2, 3] = 3
     gamma: Discount = 1.0
     lam_turn: Annotated[float, Field(ge=0, le=1)] = 1.0
     lam_seg: Annotated[float, Field(ge=0, le=1)] = 0.95
-    keep_penalty: Annotated[float, Field(le=0)] = -0.3
+    keep_penalty: Penalty = -0.3
     keep_penalty_mode: Literal["fixed", "normalized"] = "normalized"
-    consistency_penalty: Annotated[float, Field(le=0)] = -0.3
+    consistency_penalty: Penalty = -0.3
     normalise: bool = True
 
     @property
@@ -309,7 +328,7 @@ class LearnerConfig(_Node):
 
     optimizer: Literal["adamw", "muon"] = "adamw"
     lr: Annotated[float, Field(gt=0)] = 1e-4
-    betas: tuple[float, float] = (0.9, 0.99)
+    betas: tuple[Decay, Decay] = (0.9, 0.99)
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     warmup_steps: NonNegative = 0
     schedule: Literal["constant", "linear", "cosine"] = "constant"
@@ -370,23 +389,29 @@ class TrainConfig(_Node):
     checkpoint_every: Positive = 5
     checkpoint_phases: bool = False
     keep_checkpoints: Positive = 2
-    max_live: Positive = 64
-    rollout_workers: Positive = 1
+    max_live: AtOnce = 64
+    rollout_workers: Annotated[int, Field(gt=0, le=256)] = 1
 
 
 class EvalConfig(_Node):
     """Evaluation: every task of a split once and greedily, or `repeats` times at `temperature`."""
 
-    temperature: Annotated[float, Field(ge=0)] = 0.0
+    temperature: Annotated[float, Field(ge=0, le=1e3)] = 0.0
     repeats: Positive = 1
-    max_live: Positive = 64
+    max_live: AtOnce = 64
+
+    @model_validator(mode="after")
+    def _greedy_or_warm(self) -> EvalConfig:
+        if 0 < self.temperature < 1e-3:
+            raise ValueError("a temperature below 0.001 overflows; set temperature=0 for greedy choices")
+        return self
 
 
 class Config(_Node):
     """Everything that defines a run."""
 
-    seed: int = 0
-    threads: Positive | None = None
+    seed: Annotated[int, Field(ge=-(10**18), le=10**18)] = 0
+    threads: Annotated[int, Field(gt=0, le=1024)] | None = None
     model: ModelConfig = ModelConfig()
     engine: EngineConfig = EngineConfig()
     init: InitConfig = InitConfig()

@@ -8,21 +8,30 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import logging
 import reprlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from pydantic import ValidationError
 
-from himac.config import Config, GrpoConfig, HimacConfig
+from himac.config import AlgoConfig, Config, GrpoConfig, HimacConfig, Trained
 from himac.errors import ConfigError
 from himac.files import SETTINGS_BYTES, parse_yaml, read_text
+
+logger = logging.getLogger(__name__)
+
+_FOLLOWERS = ("algo", "agent", "warmstart")
+"""Sections of which the first decides what is left open in the others."""
 
 
 def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -> Config:
     """Read a YAML file (or start from the defaults), apply dotted overrides and validate.
+
+    Where `algo.name=...` or `agent.name=...` chooses another method or agent than the file's, what the file says for
+    its own one is left out: keys that the chosen method does not have, its agent, and demonstrations in its format.
 
     Raises:
         ConfigError: missing file, broken YAML, unknown key or value out of range.
@@ -39,39 +48,41 @@ def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -
             raise ConfigError(
                 f"configuration {path} must be a mapping of keys, not a {type(tree).__name__}; see configs/"
             )
-    for override in overrides:
-        _apply(tree, override)
+    parsed = [_parse(override) for override in overrides]
+    _leave_other_method(tree, {".".join(key): value for key, value in parsed})
+    for key, value in parsed:
+        _apply(tree, key, value)
     return parse_config(tree)
 
 
 def parse_config(tree: dict[str, Any]) -> Config:
     """Validate a plain tree; the message of a failure names the first offending key.
 
-    With `algo.hierarchy: false` the result is flat GRPO over the flat agent, with groups of `algo.executions` episodes;
-    the warm start shows that agent's format unless `warmstart.formats` is given.
+    Unless they are given, `agent.name` is the agent that the algorithm trains, and `warmstart.formats` the format of
+    that agent. With `algo.hierarchy: false` the result is flat GRPO over the flat agent, with groups of
+    `algo.executions` episodes.
     """
     algo = tree.get("algo")
     if isinstance(algo, dict) and "name" not in algo:
         tree = tree | {"algo": {"name": HimacConfig().name} | algo}
     try:
-        return _flat_where_asked(Config.model_validate(tree))
+        return _followed(Config.model_validate(tree))
     except ValidationError as error:
         raise ConfigError(_explain(error)) from error
 
 
-def _flat_where_asked(config: Config) -> Config:
-    algo, warm = config.algo, config.warmstart
-    if not isinstance(algo, HimacConfig) or algo.hierarchy:
-        return config
-    flat = GrpoConfig(tasks=algo.tasks, samples=algo.executions, std=algo.std, resample=algo.resample)
-    formats = warm.formats if "formats" in warm.model_fields_set else ("flat",)
-    return config.model_copy(
-        update={
-            "algo": flat,
-            "agent": config.agent.model_copy(update={"name": "flat"}),
-            "warmstart": warm.model_copy(update={"formats": formats}),
-        }
-    )
+def _followed(config: Config) -> Config:
+    """The configuration with what follows from the algorithm, where nothing else is given."""
+    algo, agent, warm = config.algo, config.agent, config.warmstart
+    if isinstance(algo, HimacConfig) and not algo.hierarchy:
+        algo = GrpoConfig(tasks=algo.tasks, samples=algo.executions, std=algo.std, resample=algo.resample)
+        agent = agent.model_copy(update={"name": algo.trains})
+    elif "name" not in agent.model_fields_set:
+        agent = agent.model_copy(update={"name": algo.trains})
+    if "formats" not in warm.model_fields_set:
+        shown = agent.name if agent.name in get_args(Trained) else algo.trains
+        warm = warm.model_copy(update={"formats": (shown,)})
+    return config.model_copy(update={"algo": algo, "agent": agent, "warmstart": warm})
 
 
 def save_config(config: Config, path: Path) -> None:
@@ -104,7 +115,8 @@ def _flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _apply(tree: dict[str, Any], override: str) -> None:
+def _parse(override: str) -> tuple[list[str], Any]:
+    """The parts of the key, and the value."""
     key, separator, text = override.partition("=")
     parts = key.strip().split(".")
     if not separator or not all(parts):
@@ -116,13 +128,37 @@ def _apply(tree: dict[str, Any], override: str) -> None:
     if isinstance(value, str):  # YAML reads 1e-4 as text
         with contextlib.suppress(ValueError):
             value = float(value)
+    return parts, value
+
+
+def _apply(tree: dict[str, Any], parts: Sequence[str], value: Any) -> None:
     node = tree
     for part in parts[:-1]:
         child = node.setdefault(part, {})
         if not isinstance(child, dict):
-            raise ConfigError(f"override '{override}': '{part}' is a value, not a section")
+            raise ConfigError(f"override '{'.'.join(parts)}': '{part}' is a value, not a section")
         node = child
     node[parts[-1]] = value
+
+
+def _leave_other_method(tree: dict[str, Any], typed: Mapping[str, Any]) -> None:
+    """Take from a file's tree what belongs to its own method or agent, when overrides name another one."""
+    methods = {method.model_fields["name"].default: method for method in get_args(get_args(AlgoConfig)[0])}
+    algo, agent, warm = (section if isinstance(section := tree.get(name), dict) else {} for name in _FOLLOWERS)
+    method, name = typed.get("algo.name"), typed.get("agent.name")
+    left = list[str]()
+    if isinstance(method, str) and method in methods and method != algo.get("name", HimacConfig().name):
+        left += [f"algo.{key}" for key in algo if key != "name" and key not in methods[method].model_fields]
+        left += ["agent.name"] * (agent.get("name", methods[method].trains) != methods[method].trains)
+        name = name or methods[method].trains
+    formats = warm.get("formats")
+    if name in get_args(Trained) and isinstance(formats, list) and name not in formats:
+        left.append("warmstart.formats")
+    left = [key for key in left if key not in typed]
+    for section, key in (entry.split(".") for entry in left):
+        del tree[section][key]
+    if left:
+        logger.warning("left out, for another method or agent than the one chosen: %s", ", ".join(left))
 
 
 def _explain(error: ValidationError) -> str:

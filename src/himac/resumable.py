@@ -21,9 +21,9 @@ from himac.config import Config
 from himac.config_file import difference, parse_config
 from himac.errors import CheckpointError
 from himac.evaluate import BlueprintSource, given_blueprint, record, repeat_seed, summarise, task_seed, write_records
-from himac.rollout.failures import some_sound
 from himac.files import read_json
 from himac.report.results import STRICT, Count, Told, read_jsonl
+from himac.rollout.failures import some_sound
 from himac.rollout.runtime import Runtime
 from himac.rollout.trials import Spent, Trial, trials
 from himac.train.atomic import WriteGuard, write_text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from attack import (
+    benchmarks,
     bombs,
     checkpoints,
     configurations,
@@ -10,12 +11,14 @@ from attack import (
     environments,
     lists,
     resume,
+    settings,
     tokens,
     transcripts,
     words,
     writers,
 )
 from attack.base import Attack
+from support.broken_benchmarks import FAULTS
 
 ATTACKS: tuple[Attack, ...] = (
     Attack("checkpoints: mutated", checkpoints.mutated, 2500, 40),
@@ -46,5 +49,14 @@ ATTACKS: tuple[Attack, ...] = (
     Attack("environments: all of a command's episodes fail", environments.all_fails, tries=4, sample=1, limit_s=120),
     Attack("lists: chores paid twice or out of turn", lists.chores_pay_once_and_in_turn, tries=2000, sample=4),
     Attack("lists: purchases paid twice or out of turn", lists.purchases_pay_once_and_in_turn, tries=600, sample=4),
+    Attack("settings: wrong values, commands, models, environments", settings.refused, len(settings.CASES), 4),
+    Attack("settings: simple mistakes answered without torch", settings.quick, len(settings.QUICK), 2),
+    Attack("settings: another method over a file", settings.other_method, tries=30, sample=30),
+    Attack("settings: weights that are not finite", settings.diverged, tries=14, sample=3),
+    Attack("settings: a second evaluation into one directory", settings.second_evaluation, tries=3, sample=1),
+    Attack("settings: a full disk while a checkpoint is written", settings.full_disk, tries=14, sample=1),
+    Attack("settings: a demonstrator that raises", settings.raising_demonstrator, tries=4, sample=1),
+    Attack("benchmarks: one fault each", benchmarks.fault, len(FAULTS), len(FAULTS)),
+    Attack("benchmarks: without a fault", benchmarks.sound, tries=3, sample=1),
 )
 """Runs in the order of the table."""

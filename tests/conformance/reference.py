@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 from transformers import (
+    Gemma2Config,
+    Gemma2ForCausalLM,
     GPT2Config,
     GPT2LMHeadModel,
     GPTJConfig,
@@ -57,11 +59,15 @@ def build(architecture: str, vocabulary: int) -> Any:
             return spread(GPT2LMHeadModel(GPT2Config(**small)))
         case "gptj":
             return spread(GPTJForCausalLM(GPTJConfig(**small, rotary_dim=4)))
+        case "gemma2":
+            caps = {"attn_logit_softcapping": 2.0, "final_logit_softcapping": 5.0, "query_pre_attn_scalar": 1}
+            config = Gemma2Config(**dense, **caps, num_key_value_heads=2, head_dim=8, sliding_window=12)
+            return spread(Gemma2ForCausalLM(config))
     raise AssertionError(architecture)
 
 
-# The last one does not take a custom attention function, so it exercises the padded fallback.
-ARCHITECTURES = ("qwen2", "llama", "mistral-sliding", "qwen2-mixed", "gpt-neox", "gpt2", "gptj")
+# The last two do not take a custom attention function (that of Gemma 2 has soft caps), so they are padded.
+ARCHITECTURES = ("qwen2", "llama", "mistral-sliding", "qwen2-mixed", "gpt-neox", "gpt2", "gptj", "gemma2")
 
 
 @dataclass

@@ -61,6 +61,9 @@ def trained(tiny_yaml: Path, tiny_model: Path, tmp_path_factory: pytest.TempPath
         ("env.kwargs.data=3", ["alfworld data is 3"]),
         ("env.kwargs.noice=0.1", ["noice", "it takes:"]),
         ("env.train_split=trian", ["no split 'trian'", "train, valid"]),
+        ("env={name: gym:FrozenLake-v1}", ["takes actions from Discrete", "register it with a wrapper"]),
+        ("env={name: gym:FrozenLak-v1}", ["Did you mean: `FrozenLake`"]),
+        ("warmstart.formats=[hiper]", ["does not teach the hierarchical agent"]),
     ],
 )
 def test_configuration_values(cli: Cli, tiny_yaml: Path, override: str, parts: list[str]) -> None:
@@ -68,8 +71,42 @@ def test_configuration_values(cli: Cli, tiny_yaml: Path, override: str, parts: l
 
 
 def test_mismatched_agent(cli: Cli, tiny_yaml: Path, tiny_model: Path) -> None:
-    done = cli.run("train", tiny_yaml, "algo={name: grpo}", "--model", tiny_model, "--run-dir", "run")
-    check(done, 2, "set agent.name=flat")
+    args = ("algo={name: grpo}", "agent.name=hierarchical", "--model", tiny_model, "--run-dir", "run")
+    check(cli.run("train", tiny_yaml, *args), 2, "set agent.name=flat")
+
+
+def test_demonstrations_that_do_not_fit(cli: Cli, tiny_yaml: Path, tiny_model: Path) -> None:
+    for args in (("warmstart", tiny_yaml, "warm"), ("train", tiny_yaml, "--run-dir", "run")):
+        short = ("agent.max_context=2", "--model", tiny_model)
+        check(cli.run(*args, *short), 2, "agent.max_context", "raise it")
+    check(cli.run("warmstart", tiny_yaml, "warm", "agent.max_context=100", "--model", tiny_model), 2, "100 tokens")
+    assert not (cli.folder / "warm").exists()
+
+
+# ---- environments
+
+
+@pytest.mark.parametrize(
+    "command", [("train", "--run-dir", "run"), ("eval", "--output", "out"), ("play",), ("warmstart", "warm")]
+)
+def test_an_environment_that_fails(cli: Cli, tiny_model: Path, command: tuple[str, ...]) -> None:
+    (cli.folder / "c.yaml").write_text('env: {name: "gym:support.broken_envs:Raises-v0"}', encoding="utf-8")
+    done = cli.run(command[0], "c.yaml", *command[1:], "--model", tiny_model)
+    check(done, 6, "RuntimeError: the door is stuck at reset", "himac check-env")
+    assert not list(cli.folder.glob("*/*.jsonl"))
+
+
+def test_check_env(cli: Cli, tiny_yaml: Path) -> None:
+    for target in (("sokoban",), (tiny_yaml,), ("webshop", "--tasks", "1")):
+        done = cli.run("check-env", *target)
+        assert (done.code, done.err) == (0, "")
+        first, *rest = done.out.splitlines()
+        assert first == "ok  members: name, texts, rewards, methods"
+        assert [line.split(":")[0] for line in rest] == [
+            *("ok  splits", "ok  rollout", "ok  random_blueprint", "ok  demonstrations", "ok  environment")
+        ]
+    check(cli.run("check-env", "alfwrld"), 2, "did you mean 'alfworld'")
+    check(cli.run("check-env", "gym:support.broken_envs:Raises-v0"), 6, "stuck at reset")
 
 
 def test_missing_configuration(cli: Cli) -> None:
@@ -93,7 +130,7 @@ def test_a_mistake_does_not_take_the_run_directory(cli: Cli, tiny_yaml: Path, ti
     start = ("train", tiny_yaml, "--run-dir", "run")
     check(cli.run(*start, "env.train_split=trian"), 2)
     check(cli.run(*start, "--model", "nowhere"), 4)
-    check(cli.run(*start, "algo={name: grpo}", "--model", tiny_model), 2)
+    check(cli.run(*start, "agent.name=flat", "--model", tiny_model), 2)
     done = cli.run(*start, "--model", tiny_model, "train.iterations=1", "train.eval_every=0")
     assert done.code == 0, done.err
 
@@ -307,12 +344,36 @@ def test_interrupt_before_training(cli: Cli, tiny_yaml: Path) -> None:
 def test_the_command_itself(tmp_path: Path) -> None:
     """In a fresh interpreter, without the fork server of the other tests."""
     (tmp_path / "c.yaml").write_text(yaml.safe_dump({"sed": 1}), encoding="utf-8")
-    code = "from himac.cli import main; main()"
-    done = subprocess.run(
-        [sys.executable, "-c", code, "train", "c.yaml"], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
-    check(Done(done.returncode, done.stdout, done.stderr), 2, "unknown configuration key 'sed'", "did you mean 'seed'?")
+    done = alone(tmp_path, "train", "c.yaml")
+    check(done, 2, "unknown configuration key 'sed'", "did you mean 'seed'?")
     assert not (tmp_path / "runs").exists()
+
+
+def alone(folder: Path, *args: str) -> Done:
+    """The last word of the output is whether torch was imported, which takes seconds."""
+    code = "import sys; from himac.cli import main\ntry: main()\nfinally: print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code, *args], cwd=folder, capture_output=True, text=True, check=False)
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.mark.parametrize(
+    ("args", "code"),
+    [
+        (("train", "c.yaml", "env.train_split=trian"), 2),
+        (("train", "c.yaml", "agent.name=flat"), 2),
+        (("train", "c.yaml", "env={name: gym:FrozenLake-v1}"), 2),
+        (("train", "c.yaml", "model.path=nowhere"), 4),
+        (("eval", "c.yaml", "--output", "out"), 2),
+        (("eval", "c.yaml", "--output", "out", "--model", "nowhere"), 4),
+        (("play", "c.yaml"), 2),
+        (("warmstart", "c.yaml", "warm", "--model", "nowhere"), 4),
+    ],
+)
+def test_simple_mistakes_do_not_wait_for_torch(tmp_path: Path, args: tuple[str, ...], code: int) -> None:
+    (tmp_path / "c.yaml").write_text("env: {name: alfworld, kwargs: {data: 'builtin:small'}}", encoding="utf-8")
+    done = alone(tmp_path, *args)
+    check(done, code)
+    assert done.out.split()[-1] == "False"
 
 
 def test_usage(cli: Cli) -> None:

@@ -36,6 +36,21 @@ def test_every_task_once_and_reproducible(cli: Cli, tiny_yaml: Path, tiny_model:
         assert result["env_steps"] == sum(turn["action"] is not None for turn in result["transcript"])
 
 
+def test_results_are_replaced_only_when_asked(cli: Cli, tiny_yaml: Path, tiny_model: Path) -> None:
+    def run(*args: str) -> str:
+        done = cli.run("eval", tiny_yaml, "--model", tiny_model, "--output", "out", "--limit", "2", *args)
+        assert (done.code, "choose another --output, or replace them with --overwrite" in done.err) in (
+            (0, False),
+            (5, True),
+        )
+        return (cli.folder / "out" / "summary.json").read_text(encoding="utf-8")
+
+    hot = ("eval.temperature=1.0", "seed=9")
+    first = run()
+    assert run(*hot) == first
+    assert json.loads(run(*hot, "--overwrite"))["temperature"] == 1.0
+
+
 def test_repeats_and_other_blueprints(cli: Cli, tiny_yaml: Path, tiny_model: Path) -> None:
     start = ("eval", tiny_yaml, "--model", tiny_model, "--limit", "3", "--output")
     assert cli.run(*start, "hot", "eval.repeats=2", "eval.temperature=1.0", "--blueprints", "none").code == 0

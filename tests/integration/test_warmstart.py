@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from himac.envs.registry import make_benchmark
-from himac.errors import CheckpointError, ConfigError, DataError
+from himac.errors import CheckpointError, ConfigError
 from himac.rollout.runtime import build_runtime
 from himac.train.warmstart import Unfinished, WarmstartReport, warmstart
 from himac.types import PromptTexts
@@ -41,7 +41,9 @@ def test_rows_that_do_not_fit_are_counted_and_none_is_an_error(tmp_path: Path) -
     short = config.model_copy(update={"agent": config.agent.model_copy(update={"max_context": 3})})
     with (
         build_runtime(short, str(model), 64, ColourBenchmark()) as runtime,
-        pytest.raises(DataError, match=r"longer than agent\.max_context"),
+        pytest.raises(
+            ConfigError, match=r"of .* rows of the .* longer than the 3 tokens of agent\.max_context, .* raise"
+        ),
     ):
         warmstart(runtime)
 

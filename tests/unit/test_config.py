@@ -76,6 +76,59 @@ def test_one_switch_takes_the_hierarchy_away(tmp_path: Path) -> None:
         parse_config({"algo": {"hierarchy": False, "plan": 3}})
 
 
+FILE = """
+algo: {name: himac, tasks: 3, plans: 4, executions: 5, std: none}
+agent: {name: hierarchical, max_context: 300}
+warmstart: {formats: [hierarchical], passes: 3}
+"""
+
+
+def test_another_method_replaces_what_the_file_says_for_its_own(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "c.yaml").write_text(FILE, encoding="utf-8")
+    config = load_config(tmp_path / "c.yaml", ["algo.name=grpo"])
+    assert config.algo == GrpoConfig(tasks=3, std="none")
+    assert (config.agent.name, config.agent.max_context) == ("flat", 300)
+    assert (config.warmstart.formats, config.warmstart.passes) == (("flat",), 3)
+    (said,) = (record.getMessage() for record in caplog.records)
+    assert said.endswith(": algo.plans, algo.executions, agent.name, warmstart.formats")
+
+
+@pytest.mark.parametrize("overrides", [["algo.name=grpo", "algo.plans=3"], ["algo.plans=3", "algo.name=grpo"]])
+def test_a_typed_key_of_another_method_is_refused(tmp_path: Path, overrides: list[str]) -> None:
+    (tmp_path / "c.yaml").write_text(FILE, encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"unknown configuration key 'algo\.plans'"):
+        load_config(tmp_path / "c.yaml", overrides)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "agent", "formats"),
+    [
+        ([], "hierarchical", ("hierarchical",)),
+        (["algo.name=himac"], "hierarchical", ("hierarchical",)),
+        (["algo.name=hiper"], "hiper", ("hiper",)),
+        (["agent.name=flat"], "flat", ("flat",)),
+        (["agent.name=react"], "react", ("hierarchical",)),
+        (["algo={name: ppo}"], "flat", ("flat",)),
+        (["algo.name=ppo", "agent.name=hiper"], "hiper", ("hiper",)),
+        (["agent.name=flat", "warmstart.formats=[hiper]"], "flat", ("hiper",)),
+    ],
+)
+def test_agent_and_demonstrations_follow_unless_they_are_given(
+    tmp_path: Path, overrides: list[str], agent: str, formats: tuple[str, ...]
+) -> None:
+    (tmp_path / "c.yaml").write_text("algo: {plans: 3}\nwarmstart: {passes: 3}\n", encoding="utf-8")
+    config = load_config(tmp_path / "c.yaml", overrides)
+    assert (config.agent.name, config.warmstart.formats) == (agent, formats)
+
+
+def test_demonstrations_of_a_file_stay_where_they_teach_the_chosen_agent(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("warmstart: {formats: [hierarchical, flat]}\n", encoding="utf-8")
+    for override, formats in (("algo.name=rloo", ("hierarchical", "flat")), ("algo.name=hiper", ("hiper",))):
+        assert load_config(tmp_path / "c.yaml", [override]).warmstart.formats == formats
+
+
 def test_an_empty_file_means_the_defaults(tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_text("# nothing\n", encoding="utf-8")
     assert load_config(tmp_path / "c.yaml") == Config()
@@ -93,6 +146,19 @@ def test_an_empty_file_means_the_defaults(tmp_path: Path) -> None:
         ("env.invalid_penalty=1", r"'env\.invalid_penalty'.*less than or equal to 0"),
         ("seed=x", r"'seed'.*\(got 'x'\)"),
         ("seed=1.5", r"'seed'"),
+        (f"seed={10**30}", r"'seed'.*less than or equal to 1000000000000000000"),
+        ("threads=100000", r"'threads'.*less than or equal to 1024"),
+        ("env.workers=100000", r"'env\.workers'.*less than or equal to 256"),
+        ("train.rollout_workers=100000", r"'train\.rollout_workers'.*less than or equal to 256"),
+        ("train.learner.betas=[1.5,2]", r"'train\.learner\.betas\.0'.*less than 1 \(got 1\.5\); 1 more"),
+        ("train.learner.lr=.inf", r"'train\.learner\.lr'.*finite number"),
+        ("env.invalid_penalty=-.inf", r"'env\.invalid_penalty'.*finite number"),
+        ("agent.failure_penalty=-1e308", r"'agent\.failure_penalty'.*greater than or equal to -1000000"),
+        ("algo.gamma=.nan", r"'algo\.gamma'.*finite number"),
+        ("env.timeout_s=1e300", r"'env\.timeout_s'.*less than or equal to 1000000"),
+        ("agent.max_context=1", r"'agent\.max_context'.*greater than or equal to 2"),
+        ("agent.planner.temperature=1e-40", r"'agent\.planner\.temperature'.*greater than or equal to 0\.001"),
+        ("eval.temperature=1e-40", r"'eval': a temperature below 0\.001 overflows; set temperature=0"),
         ("warmstart.formats=[tree]", r"'warmstart\.formats\.0'.*'hierarchical', 'flat', 'hiper' or 'captions'"),
         ("=3", r"is not of the form key\.sub=value"),
         ("a..b=3", r"is not of the form key\.sub=value"),

@@ -75,7 +75,7 @@ def test_the_algorithm(monkeypatch: pytest.MonkeyPatch) -> None:
     known: dict[str, Any] = {}
     run("src/himac/train/factory.py", ALGORITHMS=known, Method=Method, Reinforce=built)
     method = known["reinforce"]
-    assert (method.agent, method.heads(chosen)) == ("flat", 0)
+    assert (chosen.trains, method.heads(chosen)) == ("flat", 0)
 
     cfg = load_config(None, ["agent.name=flat", "env.step_limit=6", "agent.max_context=400"])
     rng = random.Random(0)

@@ -9,13 +9,13 @@ text, whatever it spells: see `PlainText`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
 from himac.agents.parsing import MARKS
 from himac.agents.plain_text import PlainText
-from himac.errors import ConfigError
+from himac.errors import ConfigError, ModelError
 from himac.scene import Content, Placed, Prompt, Scene
 
 _USER, _REPLY, _NEXT = "himac0user0marker", "himac0reply0marker", "himac0next0marker"
@@ -39,18 +39,13 @@ class ChatFormat:
         self._frames = lru_cache(_KEPT_FRAMES)(self._frame)
         eos = tokenizer.eos_token or "\n\n"
         if getattr(tokenizer, "chat_template", None):
-            messages = [
-                {"role": "user", "content": _USER},
-                {"role": "assistant", "content": _REPLY},
-                {"role": "user", "content": _NEXT},
-            ]
-            text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-            self._before, rest = text.split(_USER)
-            self._generation, rest = rest.split(_REPLY)
-            between, self._next_generation = rest.split(_NEXT)
-            first = messages[:1]
-            opening = tokenizer.apply_chat_template(first, tokenize=False, add_generation_prompt=True)
-            self._generation = opening.split(_USER)[1]
+            _, between, self._next_generation = _render(tokenizer, (_USER, _REPLY, _NEXT))[-3:]
+            if not between:
+                raise ModelError(
+                    "the tokenizer's chat template puts nothing between a reply and the next message; correct "
+                    "chat_template in the model directory"
+                )
+            self._before, self._generation = _render(tokenizer, (_USER,))
             self._end, self._between = _split_end(between, tokenizer, self._plain.controls)
         else:
             self._before, self._generation, self._next_generation = "", "\n\n> ", "\n\n> "
@@ -137,6 +132,33 @@ class ChatFormat:
     def _encode(self, text: str) -> list[int]:
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False)
         return ids
+
+
+def _render(tokenizer: Any, contents: Sequence[str]) -> list[str]:
+    """What the chat template puts around a conversation that starts with the user, ready for a reply.
+
+    Raises:
+        ModelError: it refuses the conversation, or does not show each message once and in order.
+    """
+    messages = [{"role": ("user", "assistant")[n % 2], "content": content} for n, content in enumerate(contents)]
+    try:
+        rest = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    except Exception as error:
+        raise ModelError(
+            f"the tokenizer's chat template refuses {' and '.join(m['role'] for m in messages)} messages "
+            f"({' '.join(str(error).split())}); correct chat_template in the model directory"
+        ) from error
+    pieces = list[str]()
+    for content in contents:
+        piece, found, rest = rest.partition(content)
+        if not found or content in rest:
+            raise ModelError(
+                f"the tokenizer's chat template shows a message of role "
+                f"{messages[len(pieces)]['role']} {'more than once' if found else 'not at all'}; correct chat_template "
+                "in the model directory"
+            )
+        pieces.append(piece)
+    return [*pieces, rest]
 
 
 def _split_end(between: str, tokenizer: Any, controls: Iterable[str]) -> tuple[str, str]:

@@ -166,7 +166,7 @@ class Bench:
         if cell.kind == "train":
             line += ["--run-dir", str(folder), *(["--resume"] if started else [])]
         else:
-            line += ["--output", str(folder), *(["--resume"] if (folder / _EVALUATION).is_file() else [])]
+            line += ["--output", str(folder), "--resume" if (folder / _EVALUATION).is_file() else "--overwrite"]
         needs = None
         if self._needs_model(cell):
             model = self._model(cell.task) / "warmstart"

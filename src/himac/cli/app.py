@@ -117,11 +117,14 @@ def evaluate(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with an evaluation through an endpoint; finished tasks are kept.")
     ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the results in the directory.")] = False,
 ) -> None:
     """Run every task of a split once and write per-task results."""
     from himac.cli.evaluate import evaluate_command
 
-    evaluate_command(config, output, overrides or [], model, split, limit, blueprints, planner_model, agent, resume)
+    evaluate_command(
+        config, output, overrides or [], model, split, limit, blueprints, planner_model, agent, resume, overwrite
+    )
 
 
 @app.command()
@@ -190,6 +193,18 @@ def data(
     from himac.cli.data import data_command
 
     data_command(benchmark, path)
+
+
+@app.command("check-env")
+def check_env(
+    target: Annotated[str, typer.Argument(help="A benchmark, gym:<Gymnasium id>, or a configuration file.")],
+    overrides: Overrides = None,
+    tasks: Annotated[int, typer.Option(min=1, help="Tasks to play of each split.")] = 2,
+) -> None:
+    """Check that a benchmark keeps its promises: members, splits, demonstrations, environment."""
+    from himac.cli.check import check_command
+
+    check_command(target, overrides or [], tasks)
 
 
 def _split(values: list[str] | None) -> list[str]:

@@ -13,14 +13,16 @@ from typing import Any, cast
 from himac.cli.console import console, percent, progress_bar
 from himac.config_file import load_config
 from himac.engines.openai import OpenAIEngine
-from himac.errors import ConfigError
+from himac.errors import CheckpointError, ConfigError
 from himac.evaluate import BlueprintSource, evaluate, repeat_seed, summarise, write_results
-from himac.resumable import Plan, evaluate_resumable
-from himac.rollout.runtime import Runtime, build_benchmark, build_runtime
+from himac.resumable import RESULTS, TRIALS, Plan, evaluate_resumable
+from himac.rollout.preflight import check_room, first_task, try_environment
+from himac.rollout.runtime import Runtime, build_benchmark, build_runtime, check_model_path
 from himac.train.atomic import WriteGuard, write_text
 from himac.train.lock import locked
 from himac.types import Episode, StopReason
 
+SUMMARY = "summary.json"
 SOURCES = ("planner", "random", "none")
 Tick = Callable[[Any], None]
 
@@ -36,6 +38,7 @@ def evaluate_command(
     planner_model: Path | None,
     agent: str | None = None,
     resume: bool = False,
+    overwrite: bool = False,
 ) -> None:
     """Evaluate and write `results.jsonl` (one line a task and repeat) and `summary.json`."""
     if blueprints not in SOURCES:
@@ -50,6 +53,16 @@ def evaluate_command(
         raise ConfigError("an evaluation with a local model is written as a whole; run it again without --resume")
     if streamed and planner_model is not None:
         raise ConfigError("--planner-model is for local models; leave it out with an endpoint")
+    if resume and overwrite:
+        raise ConfigError("--resume keeps results and --overwrite replaces them; give one of the two")
+    if not (resume or overwrite) and _former(output):
+        raise CheckpointError(
+            f"{output} holds results of an evaluation; choose another --output, or replace them with --overwrite"
+            + (" or continue them with --resume" if streamed else "")
+        )
+    if config.engine.name == "local":
+        for folder in (model or config.model.path, *([planner_model] if planner_model else [])):
+            check_model_path(str(folder))
     benchmark = build_benchmark(config)
     split = split or config.env.eval_split
     if split not in benchmark.splits():
@@ -65,10 +78,16 @@ def evaluate_command(
         seed=config.seed,
         blueprints=cast("BlueprintSource", blueprints),
     )
-    live, path = config.eval.max_live, str(model) if model else None
+    (opening,) = try_environment(config, benchmark, [first_task(benchmark, split)])
+    live = config.eval.max_live
     with ExitStack() as stack:
-        runtime = stack.enter_context(build_runtime(config, path, live, benchmark))
+        runtime = stack.enter_context(build_runtime(config, str(model) if model else None, live, benchmark))
+        check_room(runtime, opening)
         stack.enter_context(locked(output))
+        if overwrite:
+            with WriteGuard(f"evaluation {output}"):
+                for path in _former(output):
+                    path.unlink()
         bar = stack.enter_context(progress_bar())
         shown = bar.add_task(f"eval {split}", total=len(plan.tasks) * plan.repeats, note="")
         if streamed:
@@ -89,9 +108,15 @@ def evaluate_command(
         "model": config.engine.model if config.engine.name != "local" else str(model or config.model.path),
     }
     summary |= getattr(benchmark, "conditions", {})
-    with WriteGuard(f"summary {output / 'summary.json'}"):
-        write_text(output / "summary.json", json.dumps(summary, indent=2))
+    with WriteGuard(f"summary {output / SUMMARY}"):
+        write_text(output / SUMMARY, json.dumps(summary, indent=2))
     _show(summary)
+
+
+def _former(output: Path) -> list[Path]:
+    """What an evaluation left in the directory."""
+    files = [output / name for name in (RESULTS, TRIALS, SUMMARY)]
+    return [path for path in files if path.is_file() and path.stat().st_size]
 
 
 def _whole(

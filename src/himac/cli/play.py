@@ -14,6 +14,7 @@ from himac.cli.console import console
 from himac.config_file import load_config
 from himac.errors import ConfigError
 from himac.evaluate import evaluate
+from himac.rollout.preflight import check_room, try_environment
 from himac.rollout.runtime import Runtime, build_benchmark, build_runtime
 from himac.scene import Scene, in_words
 from himac.types import Blueprint, Episode, Task, Turn
@@ -36,7 +37,9 @@ def play_command(
             f"benchmark '{config.env.name}' has no split '{split}'; choose one of {', '.join(benchmark.splits())}"
         )
     task = _pick(benchmark.tasks(split), task_id)
+    (opening,) = try_environment(config, benchmark, [task])
     with build_runtime(config, str(model) if model else None, 4, benchmark) as runtime:
+        check_room(runtime, opening)
         play(runtime, task, Screen(console, delay))
 
 

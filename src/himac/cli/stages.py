@@ -18,7 +18,8 @@ from himac.config import Config
 from himac.config_file import load_config
 from himac.envs.base import Benchmark, demonstrations
 from himac.errors import ConfigError
-from himac.rollout.runtime import build_benchmark, build_runtime, require_local
+from himac.rollout.preflight import first_task, try_environment
+from himac.rollout.runtime import build_benchmark, build_runtime, check_model_path, require_local
 from himac.scene import in_words, plain
 from himac.seeding import derive_seed
 from himac.train.lock import locked
@@ -37,11 +38,15 @@ def warmstart_command(
     """`himac warmstart`."""
     config = load_config(config_path, overrides)
     require_local(config, "a warm start")
+    path = str(model or config.model.path)
+    check_model_path(path)
     with locked(output, output.with_name(f".{output.name}.lock")):
         kept = _unfinished(_fresh(output))
         if kept.exists() and not resume:
             raise ConfigError(f"{kept} holds a warm start that did not end; go on with --resume or remove it")
-        warm_model(config, build_benchmark(config), str(model or config.model.path), output)
+        benchmark = build_benchmark(config)
+        try_environment(config, benchmark, [first_task(benchmark, config.env.train_split)])
+        warm_model(config, benchmark, path, output)
 
 
 def make_model(config: Config, benchmark: Benchmark, output: Path) -> None:
@@ -79,7 +84,7 @@ def warm_model(config: Config, benchmark: Benchmark, model: str, output: Path) -
         files = {"warmstart.json": json.dumps(asdict(report), indent=2)}
         save_model(output, runtime.model, runtime.tokenizer, files=files)
     clear_unfinished(output)
-    left_out = f" ({report.too_long} rows too long for agent.max_context)" if report.too_long else ""
+    left_out = f" ({report.too_long} rows too long for agent.max_context left out)"
     console.print(
         f"warm start: {report.demonstrations} demonstrations{left_out}, {report.tokens / 1e6:.1f} M tokens, "
         f"loss {report.loss_first:.3f} -> {report.loss_last:.3f} in {report.seconds:.0f} s -> {output}"

@@ -15,9 +15,11 @@ from himac.cli.stages import clear_unfinished, make_model, warm_model
 from himac.config import Config
 from himac.config_file import difference, dump_config, load_config
 from himac.envs.base import Benchmark
+from himac.envs.pool import EnvResult
 from himac.errors import CheckpointError
 from himac.machine import machine
-from himac.rollout.runtime import build_benchmark, build_runtime
+from himac.rollout.preflight import check_room, first_task, try_environment
+from himac.rollout.runtime import build_benchmark, build_runtime, check_model_path
 from himac.train.atomic import WriteGuard, write_text
 from himac.train.continuing import BUDGET, MACHINE, check_budget
 from himac.train.lock import locked
@@ -37,16 +39,22 @@ def train_command(
 
 def run_training(config: Config, run_dir: Path, resume: bool) -> None:
     """Train into `run_dir`: initialise and warm-start when no model is given, then reinforcement learning."""
-    from himac.train.factory import check_training
+    from himac.train.factory import check_taught, check_training
 
     check_training(config)
+    if config.model.path:
+        check_model_path(config.model.path)
+    else:
+        check_taught(config)
     _check_place(run_dir, resume)
     with locked(run_dir):
         _check_place(run_dir, resume)  # now that nobody else can begin a run here
         _prepare(config, run_dir, resume)
         benchmark = build_benchmark(config)
+        splits = dict.fromkeys((config.env.train_split, config.env.eval_split))
+        opening, *_ = try_environment(config, benchmark, [first_task(benchmark, split) for split in splits])
         start = _starting_model(config, benchmark, run_dir)
-        _reinforce(config, benchmark, start, run_dir)
+        _reinforce(config, benchmark, start, run_dir, opening)
 
 
 def _check_place(run_dir: Path, resume: bool) -> None:
@@ -91,7 +99,7 @@ def _starting_model(config: Config, benchmark: Benchmark, run_dir: Path) -> str:
     return str(warmed)
 
 
-def _reinforce(config: Config, benchmark: Benchmark, start: str, run_dir: Path) -> None:
+def _reinforce(config: Config, benchmark: Benchmark, start: str, run_dir: Path, opening: EnvResult) -> None:
     from himac.engines.local.loading import load_model
     from himac.train.checkpoint import check_lines, load_latest
     from himac.train.factory import learner_config, make_learner, planned_steps
@@ -103,6 +111,7 @@ def _reinforce(config: Config, benchmark: Benchmark, start: str, run_dir: Path) 
     path = str(latest.model_dir) if latest else start
     live, workers = config.train.max_live, config.train.rollout_workers
     with build_runtime(config, path, live, benchmark, workers) as runtime, progress_bar() as bar:
+        check_room(runtime, opening)
         reference = None
         if latest and learner_config(config, total_steps=1).needs_reference:
             reference = load_model(start, config.model.dtype, config.model.device)[0]

@@ -25,6 +25,7 @@ from typing import Any, Protocol
 
 import gymnasium
 
+from himac.errors import EnvironmentFailureError, HimacError
 from himac.types import Demonstration, PromptTexts, Task
 
 TextEnv = gymnasium.Env[str, str]
@@ -77,7 +78,20 @@ class Benchmark(Protocol):
 
 
 def demonstrations(benchmark: Benchmark, tasks: Sequence[Task], passes: int, seed: int) -> Iterator[Demonstration]:
-    """Demonstrate every task `passes` times in a row (its parsed form stays at hand), each time by its own stream."""
+    """Demonstrate every task `passes` times in a row (its parsed form stays at hand), each time by its own stream.
+
+    Raises:
+        EnvironmentFailureError: the demonstrator raised.
+    """
     for task in tasks:
         for number in range(passes):
-            yield benchmark.demonstrate(task, random.Random(f"{seed}/{number}/{task.id}"))
+            try:
+                demo = benchmark.demonstrate(task, random.Random(f"{seed}/{number}/{task.id}"))
+            except HimacError:
+                raise
+            except Exception as error:
+                raise EnvironmentFailureError(
+                    f"the demonstrator of '{benchmark.name}' failed on task '{task.id}' with {type(error).__name__}: "
+                    f"{error}; repair it, and see what else is wrong with `himac check-env`"
+                ) from error
+            yield demo

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import random
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -92,8 +93,10 @@ class GymBenchmark:
         for name, count in (("train_tasks", train_tasks), ("valid_tasks", valid_tasks)):
             if not 0 < count < VALID_SEED:
                 raise ConfigError(f"{name} of gym:{id} is {count}; choose a number from 1 to {VALID_SEED - 1}.")
-        if worst_step_reward > 0:
-            raise ConfigError(f"worst_step_reward of gym:{id} is {worst_step_reward}; it must be 0 or below.")
+        if not -math.inf < worst_step_reward <= 0:
+            raise ConfigError(f"worst_step_reward of gym:{id} is {worst_step_reward}; it must be finite, 0 or below.")
+        if not 0 < reward_scale < math.inf:
+            raise ConfigError(f"reward_scale of gym:{id} is {reward_scale}; it must be finite and above 0.")
         self.id = id
         self.kwargs = dict(kwargs or {})
         self.name = f"gym:{id}"
@@ -137,13 +140,16 @@ class GymBenchmark:
             detail = " ".join(str(error).split())
             raise ConfigError(f"gymnasium cannot make '{self.id}': {detail}; check env.name and env.kwargs.") from error
         except ModuleNotFoundError as error:
+            module = error.name or self.id.partition(":")[0]  # Gymnasium leaves the name out
             raise MissingDependencyError(
-                f"'{self.id}' needs the module '{error.name}'; install the package that registers the environment."
+                f"'{self.id}' needs the module '{module}'; install the package that registers the environment."
             ) from error
         if not isinstance(env.action_space, gymnasium.spaces.Text):
             raise ConfigError(
-                f"'{self.id}' takes actions from {type(env.action_space).__name__}, but agents act in text; "
-                "register it with a wrapper whose action space is gymnasium.spaces.Text."
+                f"'{self.id}' takes actions from {type(env.action_space).__name__} and observes "
+                f"{type(env.observation_space).__name__}, but agents act in text and read text or pictures; "
+                "register it with a wrapper whose action space is gymnasium.spaces.Text and which says in words what "
+                "is observed."
             )
         return GymTextEnv(env)
 

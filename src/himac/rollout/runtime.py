@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from himac.agents.flat import FlatAgent
@@ -16,6 +17,7 @@ from himac.agents.react import ReactAgent
 from himac.agents.reflexion import ReflexionAgent
 from himac.config import Config
 from himac.engines.base import Engine
+from himac.engines.folder import check_model_folder
 from himac.engines.openai import OpenAIEngine
 from himac.envs.admissible import with_admissible
 from himac.envs.base import SHORT_TEXTS, Benchmark
@@ -111,15 +113,14 @@ def build_runtime(
         except BaseException:
             endpoint.close()
             raise
+    path = model_path or config.model.path
+    check_model_path(path)
     from himac.engines.local.loading import load_model
 
     if config.threads is not None:
         import torch
 
         torch.set_num_threads(config.threads)
-    path = model_path or config.model.path
-    if not path:
-        raise ConfigError("no model given; set model.path or pass --model with a Hugging Face directory")
     model, tokenizer = load_model(path, dtype=config.model.dtype, device=config.model.device)
     return assemble(config, benchmark, model, tokenizer, max_live, workers)
 
@@ -157,9 +158,7 @@ def _wire(
 ) -> Runtime:
     """Agent, environments and scheduler around an engine."""
     agent = make_agent(config, tokenizer, benchmark)
-    make_env = with_admissible(benchmark.make_env) if config.agent.prompting.admissible else benchmark.make_env
-    env = config.env
-    pool = EnvPool(make_env, env.workers, env.timeout_s, env.max_observation_chars)
+    pool = env_pool(config, benchmark, config.env.workers)
     return Runtime(
         config=config,
         benchmark=benchmark,
@@ -171,6 +170,24 @@ def _wire(
         collector=Collector(engine, pool, max_live, overlap=None if model is None else config.env.overlap),
         setting=Setting(benchmark, config, max_context),
     )
+
+
+def env_pool(config: Config, benchmark: Benchmark, workers: int) -> EnvPool:
+    """Environments as the agent is to see them."""
+    make_env = with_admissible(benchmark.make_env) if config.agent.prompting.admissible else benchmark.make_env
+    return EnvPool(make_env, workers, config.env.timeout_s, config.env.max_observation_chars)
+
+
+def check_model_path(path: str) -> None:
+    """Refuse what is no model directory at a glance, before torch is imported.
+
+    Raises:
+        ConfigError: no path is given.
+        ModelError: no such directory, or files are missing in it.
+    """
+    if not path:
+        raise ConfigError("no model given; set model.path or pass --model with a Hugging Face directory")
+    check_model_folder(Path(path))
 
 
 def require_local(config: Config, what: str) -> None:

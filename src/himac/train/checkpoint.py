@@ -29,7 +29,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from himac.engines.local.loading import quiet
-from himac.errors import CheckpointError
+from himac.engines.local.weights import not_finite
+from himac.errors import CheckpointError, TrainingError
 from himac.files import parse_json, read_json, read_text
 from himac.train.atomic import WriteGuard, clean, publish, sync, write_text
 from himac.train.metrics_log import MetricsLog
@@ -92,7 +93,13 @@ def save_checkpoint(
 
     Raises:
         CheckpointError: The disk is full, the directory cannot be written, or the state holds something else.
+        TrainingError: A weight is not finite.
     """
+    if broken := not_finite(model):
+        raise TrainingError(
+            f"training diverged: {len(broken)} tensors hold numbers that are not finite, for example {broken[0]}; no "
+            "checkpoint was written, lower the learning rate and resume from the last one."
+        )
     if keep < 1 or not step_name or step_name.startswith(".") or Path(step_name).name != step_name:
         raise CheckpointError(f"cannot save {step_name!r} keeping {keep}; use a plain folder name and keep at least 1.")
     content = {"state": state, "rng": rng_state()}

@@ -1,10 +1,10 @@
-"""Maps the configuration onto the learner and the algorithm by name."""
+"""Maps the configuration onto the learner and the algorithm by name; torch is imported with the learner only."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from himac.agents.flat import FlatAgent
 from himac.agents.hierarchical import HierarchicalAgent
@@ -19,7 +19,10 @@ from himac.algos.sampling import FlatSampler, HierarchicalSampler
 from himac.config import Config
 from himac.errors import ConfigError
 from himac.rollout.runtime import Runtime, require_local
-from himac.train.learner import Learner, LearnerConfig
+from himac.train.settings import LearnerConfig
+
+if TYPE_CHECKING:
+    from himac.train.learner import Learner
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +30,11 @@ class Method:
     """What an algorithm is made of.
 
     Attributes:
-        agent: `agent.name` of the agent it trains.
         build: From the settings and the sampler, and the critic when there are value heads.
         value_heads: Values its critic predicts, or a function of the settings that says so.
         reference: Whether the algorithm itself asks for the frozen starting weights, given its settings.
     """
 
-    agent: str
     build: Callable[..., Algorithm]
     value_heads: int | Callable[[Any], int] = 0
     reference: Callable[[Any], bool] = lambda _: False
@@ -44,12 +45,12 @@ class Method:
 
 
 ALGORITHMS: dict[str, Method] = {
-    "himac": Method("hierarchical", Himac),
-    "grpo": Method("flat", Grpo),
-    "rloo": Method("flat", Rloo),
-    "gigpo": Method("flat", Gigpo),
-    "ppo": Method("flat", Ppo, value_heads=1, reference=lambda settings: settings.reward_kl > 0),
-    "hiper": Method("hiper", Hiper, value_heads=lambda settings: settings.heads),
+    "himac": Method(Himac),
+    "grpo": Method(Grpo),
+    "rloo": Method(Rloo),
+    "gigpo": Method(Gigpo),
+    "ppo": Method(Ppo, value_heads=1, reference=lambda settings: settings.reward_kl > 0),
+    "hiper": Method(Hiper, value_heads=lambda settings: settings.heads),
 }
 
 
@@ -61,7 +62,7 @@ def check_training(config: Config) -> None:
             of the learner or processes contradict one another, or the model is behind an endpoint.
     """
     require_local(config, "training")
-    kind = ALGORITHMS[config.algo.name].agent
+    kind = config.algo.trains
     if config.agent.name != kind:
         raise ConfigError(f"algorithm '{config.algo.name}' trains the {kind} agent; set agent.name={kind}")
     if config.train.rollout_workers > 1 and config.env.workers:
@@ -70,6 +71,19 @@ def check_training(config: Config) -> None:
             "set env.workers=0 or train.rollout_workers=1"
         )
     learner_config(config, total_steps=1)
+
+
+def check_taught(config: Config) -> None:
+    """Refuse a warm start that would not teach the agent that is trained after it.
+
+    Raises:
+        ConfigError: its format is not among those of the demonstrations.
+    """
+    kind = config.agent.name
+    if kind not in config.warmstart.formats:
+        raise ConfigError(
+            f"warmstart.formats does not teach the {kind} agent that is trained; leave it out, or add '{kind}' to it"
+        )
 
 
 def learner_config(config: Config, **changes: Any) -> LearnerConfig:
@@ -90,6 +104,8 @@ def learner_config(config: Config, **changes: Any) -> LearnerConfig:
 
 def make_learner(model: Any, config: Config, ref_model: Any = None, **changes: Any) -> Learner:
     """A learner with the settings of `learner_config`."""
+    from himac.train.learner import Learner
+
     return Learner(model, learner_config(config, **changes), ref_model=ref_model)
 
 

@@ -20,6 +20,7 @@ from torch import Tensor
 from himac.algos.losses import kl_penalty, policy_loss, row_weights
 from himac.engines.local.forward import support
 from himac.engines.local.vision import freeze_vision
+from himac.engines.local.weights import all_finite
 from himac.errors import CheckpointError, ConfigError, TrainingError
 from himac.seeding import derive_seed
 from himac.train.credit import redistribute
@@ -98,7 +99,8 @@ class Learner:
             mini-batch, before its step. Only the names that end in `_s` depend on the clock.
 
         Raises:
-            TrainingError: An input, loss or gradient is not finite; the step that met it changed no weight.
+            TrainingError: An input, loss or gradient is not finite, where the step changed no weight, or the weights
+                are not after it.
         """
         started = time.perf_counter()
         cfg = self.config
@@ -264,6 +266,11 @@ class Learner:
             )
             self.optimizer.set_lr(lr)
             self.optimizer.step()
+            if not all_finite(parameter for parameters in self._clipped for parameter in parameters):
+                raise TrainingError(
+                    f"training diverged: the weights are not finite after optimiser step {self.steps}; "
+                    "lower the learning rate."
+                )
         finally:
             self.optimizer.zero_grad()
         self.steps += 1
@@ -332,6 +339,6 @@ def _spread(row: Row, values: Tensor) -> FloatArray:
 
 def _not_finite(what: str, step: int) -> str:
     return (
-        f"the {what} of optimiser step {step} is not finite and the weights were left as they were; "
+        f"training diverged: the {what} of optimiser step {step} is not finite, the weights were left as they were; "
         "lower the learning rate or check the rewards."
     )

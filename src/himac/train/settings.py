@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from himac.algos.losses import AggregationMode, KlKind, RatioKind
 from himac.errors import ConfigError
-from himac.train.forward import Precision
-from himac.train.optim import OptimizerKind, ScheduleKind
+
+if TYPE_CHECKING:  # settings are checked before torch is imported
+    from himac.algos.losses import AggregationMode, KlKind, RatioKind
+    from himac.train.forward import Precision
+    from himac.train.optim import OptimizerKind, ScheduleKind
 
 CreditKind = Literal["uniform", "dgpo"]
 

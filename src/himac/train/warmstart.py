@@ -23,6 +23,9 @@ from himac.train.factory import make_learner
 from himac.train.learner import LearnerConfig
 from himac.types import Row, Task
 
+_MOST_LEFT_OUT = 0.05
+"""Share of the rows. A model that never sees the long tasks learns something else than what was asked for."""
+
 
 @dataclass(frozen=True, slots=True)
 class WarmstartReport:
@@ -97,8 +100,9 @@ def warmstart(
 
     Raises:
         CheckpointError: What is to go on began with other weights, demonstrations or settings.
-        ConfigError: The planner and the flat agent are both taught and asked in the same words.
-        DataError: No demonstration fits.
+        ConfigError: The planner and the flat agent are both taught and asked in the same words, or too many
+            demonstrations do not fit into the context.
+        DataError: No demonstration succeeds.
     """
     config, settings = runtime.config, runtime.config.warmstart
     texts = runtime.benchmark.texts
@@ -119,10 +123,15 @@ def warmstart(
             rows.extend(row for agent in agents for row in agent.demo_rows(demo, settings.context_weight))
     if not rows:
         raise DataError("the demonstrator solved none of the training tasks; check env.kwargs and env.train_split")
-    fitting = [row for row in rows if len(row.input_ids) <= runtime.setting.max_context]
-    if not fitting:
-        raise DataError("every demonstration is longer than agent.max_context; raise it or choose shorter tasks")
-    too_long, rows = len(rows) - len(fitting), fitting
+    limit, longest = runtime.setting.max_context, max(len(row.input_ids) for row in rows)
+    fitting = [row for row in rows if len(row.input_ids) <= limit]
+    too_long = len(rows) - len(fitting)
+    if too_long > _MOST_LEFT_OUT * len(rows):
+        raise ConfigError(
+            f"{too_long} of {len(rows)} rows of the demonstrations are longer than the {limit} tokens of "
+            f"{_limited_by(limit, config)}, the longest has {longest}; raise it, or choose shorter tasks"
+        )
+    rows = fitting
     batches = list(_batches(rows, settings.batch_tokens, random.Random(derive_seed(config.seed, "batches"))))
     learner = make_learner(
         runtime.model,
@@ -185,6 +194,11 @@ def _identity(source: str, settings: LearnerConfig, batches: Sequence[Sequence[R
             for part in (row.input_ids, row.loss_mask, row.advantages):
                 digest.update(part.tobytes())
     return digest.hexdigest()
+
+
+def _limited_by(limit: int, config: Config) -> str:
+    """The setting that limits the context to so many tokens."""
+    return "agent.max_context" if limit == config.agent.max_context else "the model (init.max_position)"
 
 
 def _batches(rows: Sequence[Row], tokens: int, rng: random.Random) -> Iterator[list[Row]]:

@@ -33,9 +33,10 @@ def test_a_resumed_run_keeps_the_events_of_its_checkpoint(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["algo.name=grpo"], "set agent.name=flat"),
+        (["algo.name=grpo", "agent.name=hiper"], "set agent.name=flat"),
         (["agent.name=flat"], "set agent.name=hierarchical"),
         (["agent.planner.temperature=0.7"], "must be equal"),
+        (["warmstart.formats=[flat]"], "does not teach the hierarchical agent"),
     ],
 )
 def test_what_cannot_be_trained_is_refused_before_anything_is_made(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from conformance.reference import ARCHITECTURES, build
-from himac.engines.local.attention import NAME, PackedPlan
+from himac.engines.local.attention import NAME, PackedPlan, enable_attention
 from himac.engines.local.forward import logits_at, packed_forward, support
 
 LENGTHS = [5, 17, 17, 1, 30, 2]
@@ -76,7 +76,7 @@ def test_hidden_states_and_gradients(architecture: str, checkpointing: bool) -> 
 def test_support_is_measured(architecture: str) -> None:
     model = build(architecture, VOCABULARY)
     found = support(model)
-    if architecture == "gptj":
+    if architecture in ("gptj", "gemma2"):
         assert not found.packed
         assert model.config._attn_implementation != NAME
     else:
@@ -124,3 +124,15 @@ def test_padded_batches_still_work_under_our_attention() -> None:
     assert torch.allclose(got[mask.bool()], want[mask.bool()], atol=1e-4)
     same = [one.generate(ids[1:], max_new_tokens=5, do_sample=False) for one in (plain, model)]
     assert torch.equal(*same)
+
+
+def test_soft_caps_keep_the_attention_that_has_them() -> None:
+    """A loaded model is given our attention before it is probed; SDPA, which that falls back to, has no soft caps."""
+    model, ids = build("gemma2", VOCABULARY), rows()[4]
+    with torch.no_grad():
+        expected = model(input_ids=ids[None]).logits[0]
+        assert not enable_attention(model)
+        assert torch.equal(model(input_ids=ids[None]).logits[0], expected)
+        hidden = packed_forward(model, torch.cat([ids, ids[:7]]), [30, 7])
+        assert torch.allclose(logits_at(model, hidden, torch.arange(30)), expected, atol=1e-4)
+    assert float(expected.abs().max()) <= 5.0  # of final_logit_softcapping

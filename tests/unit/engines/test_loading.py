@@ -54,6 +54,12 @@ def drop_tensor(folder: Path) -> None:
     save_file(tensors, folder / "model.safetensors", {"format": "pt"})
 
 
+def poison(folder: Path) -> None:
+    tensors = load_file(folder / "model.safetensors")
+    tensors["model.norm.weight"][1] = float("nan")
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+
+
 BROKEN = {
     "There is no model directory": shutil.rmtree,
     "has no config.json": lambda folder: (folder / "config.json").unlink(),
@@ -65,6 +71,7 @@ BROKEN = {
     "tokenizer in .* cannot be loaded": lambda folder: (folder / "tokenizer.json").write_text("{"),
     "weights in .* cannot be loaded": lambda folder: (folder / "model.safetensors").write_bytes(b"broken"),
     r"lack 1 tensors .* model\.norm\.weight": drop_tensor,
+    r"hold 1 tensors .* not finite, for example model\.norm\.weight: their training diverged": poison,
 }
 
 

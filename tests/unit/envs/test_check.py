@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 
 from himac.envs.check import check_benchmark, check_env
+from himac.envs.registry import make_benchmark
 from himac.envs.sokoban.benchmark import SokobanBenchmark
 from himac.errors import ConfigError, DataError, HimacError
-from himac.types import Task
-from support.toy import ColourBenchmark, ColourEnv
+from himac.types import Demonstration, Task
+from support.broken_benchmarks import FAULTS, Sound
+from support.toy import ColourEnv
 
 Answer = tuple[str, float, bool, bool, dict[str, Any]]
 
@@ -106,28 +108,37 @@ def test_actions_that_are_not_text() -> None:
         check_env(Discrete())
 
 
-class TwoSplits(ColourBenchmark):
-    def __init__(self, train: list[str], valid: list[str]) -> None:
-        self.ids = {"train": train, "valid": valid}
-
-    def tasks(self, split: str) -> list[Task]:
-        return [Task(name, "kind", {"colours": ["red"]}) for name in self.ids[split]]
-
-
-def test_benchmarks_need_sorted_disjoint_splits() -> None:
-    check_benchmark(TwoSplits(["a", "b"], ["c"]))
-    for train, valid, message in (
-        (["b", "a"], ["c"], "not sorted"),
-        (["a", "b"], ["b"], "'train' and again in 'valid'"),
-        (["a", "a"], ["b"], "again in 'train'"),
-        (["a"], [], "no tasks"),
-    ):
-        with pytest.raises(DataError, match=message):
-            check_benchmark(TwoSplits(train, valid))
-
-
 def test_pictures_keep_the_promises_too() -> None:
     check_benchmark(SokobanBenchmark(observation="image", image_size=[12, 12]))
     wrong = Corridor(lambda observation, info: (np.zeros((2, 2)), info))
     with pytest.raises(ConfigError, match="describe the state in a str, or show it in a uint8 array"):
         check_env(wrong)
+
+
+def test_a_sound_benchmark_passes() -> None:
+    check_benchmark(Sound(), tasks_per_split=9)
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_each_fault_of_a_benchmark_is_named(name: str) -> None:
+    broken, said = FAULTS[name]
+    with pytest.raises(HimacError) as caught:
+        check_benchmark(broken())
+    assert any(part in str(caught.value) for part in said.split("|")), caught.value
+
+
+def test_a_demonstrator_is_optional_when_the_benchmark_says_so() -> None:
+    def none(task: Task, rng: random.Random) -> Demonstration:
+        raise DataError("'colours' has no demonstrator; start from a model that can act")
+
+    def other(task: Task, rng: random.Random) -> Demonstration:
+        raise DataError("the file of solutions is missing; get it")
+
+    check_benchmark(Sound(demonstrate=none))
+    with pytest.raises(DataError, match="file of solutions"):
+        check_benchmark(Sound(demonstrate=other))
+
+
+@pytest.mark.parametrize("name", ["alfworld", "sokoban", "webshop"])
+def test_built_in_benchmarks_pass(name: str) -> None:
+    check_benchmark(make_benchmark(name, **({"data": "builtin:small"} if name == "alfworld" else {})), 1)

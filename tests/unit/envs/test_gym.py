@@ -112,6 +112,26 @@ def test_observations_that_are_not_text() -> None:
         env.reset(options={"seed": 0})
 
 
+def test_spaces_that_are_not_text_are_named_with_the_remedy() -> None:
+    with pytest.raises(
+        ConfigError, match=r"actions from Discrete and observes Discrete, .* register it with a wrapper"
+    ):
+        GymBenchmark("FrozenLake-v1").make_env()
+
+
+@pytest.mark.parametrize(
+    "rewards", [{"reward_scale": float("inf")}, {"reward_scale": 0}, {"worst_step_reward": -np.inf}]
+)
+def test_rewards_are_finite(rewards: dict[str, float]) -> None:
+    with pytest.raises(ConfigError, match=f"{next(iter(rewards))} of gym:X .* finite"):
+        GymBenchmark("X", **rewards)
+
+
+def test_a_module_that_gymnasium_does_not_name() -> None:
+    with pytest.raises(MissingDependencyError, match="'nomodule:X' needs the module 'nomodule'"):
+        GymBenchmark("nomodule:X").make_env()
+
+
 def test_a_missing_module_is_named() -> None:
     with pytest.raises(MissingDependencyError, match="no_such_package"):
         make_benchmark("gym:no_such_package:Maze-v0").make_env()

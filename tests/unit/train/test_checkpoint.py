@@ -16,7 +16,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from himac.errors import CheckpointError
+from himac.errors import CheckpointError, TrainingError
 from himac.train import atomic
 from himac.train.checkpoint import (
     MetricsLog,
@@ -79,6 +79,21 @@ def test_no_checkpoint_is_none(tmp_path: Path) -> None:
     assert load_latest(tmp_path / "missing") is None
 
 
+def test_diverged_weights_never_become_the_latest(tmp_path: Path, model: Any) -> None:
+    save_checkpoint(tmp_path, "good", model, None, {})
+    for name, tensor in list(model.named_parameters()):
+        former = tensor.data.view(-1)[-1].item()
+        for value in (float("nan"), float("inf"), float("-inf")):
+            tensor.data.view(-1)[-1] = value
+            with pytest.raises(TrainingError, match=f"diverged: 1 tensors .* not finite, for example {name};"):
+                save_checkpoint(tmp_path, "bad", model, None, {})
+        tensor.data.view(-1)[-1] = former
+    found = load_latest(tmp_path)
+    assert found is not None
+    assert found.name == "good"
+    assert names(tmp_path / "checkpoints") == {"good", "latest"}
+
+
 def test_newest_ones_stay(tmp_path: Path, model: Any) -> None:
     for number in range(4):
         save_checkpoint(tmp_path, f"step-{number}", model, None, {"n": number}, keep=2)
@@ -117,6 +132,9 @@ def test_a_crash_while_replacing_loses_nothing(tmp_path: Path, model: Any) -> No
 
 class FullDisk:
     """A model that fills the disk half-way."""
+
+    def named_parameters(self) -> list[tuple[str, Any]]:
+        return []
 
     def save_pretrained(self, folder: Path) -> None:
         (Path(folder) / "model.safetensors").write_bytes(b"half")
@@ -161,7 +179,7 @@ def test_a_real_file_size_limit_gives_a_clear_error(tmp_path: Path) -> None:
     script = """
         import resource, sys, torch
         from support.training_rows import tiny_model
-        from himac.errors import CheckpointError
+        from himac.errors import CheckpointError, TrainingError
         from himac.train.checkpoint import load_latest, save_checkpoint
         run, model = sys.argv[1], tiny_model()
         save_checkpoint(run, "good", model, None, {"n": 1})

@@ -48,14 +48,14 @@ def test_the_method_says_whether_there_is_a_critic(model: Any) -> None:
     dear = make_learner(model, load_config(None, ["algo={name: ppo, reward_kl: 0.1}", FLAT, "train.learner.kl_coef=0"]))
     assert dear.reference is not None
     assert make_learner(model, load_config(None, ["algo.name=grpo", FLAT])).heads is None
-    assert Method("flat", Learner, value_heads=lambda settings: settings + 1).heads(2) == 3
+    assert Method(Learner, value_heads=lambda settings: settings + 1).heads(2) == 3
     assert {"himac", "grpo", "ppo"} <= set(ALGORITHMS)
 
 
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["algo.name=ppo"], "agent.name=flat"),
+        (["algo.name=ppo", "agent.name=hiper"], "agent.name=flat"),
         (["train.learner.aggregation=seq-mean-token-sum-norm"], "aggregation_horizon"),
         (["train.learner.credit=dgpo"], "kl_coef=0"),
         (["agent.planner.temperature=0.5"], "temperature"),

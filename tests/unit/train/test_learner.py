@@ -169,6 +169,18 @@ def test_a_loss_or_gradient_that_is_not_finite_raises_and_leaves_the_weights(
     assert learner.steps == 0
 
 
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_weights_that_are_not_finite_after_a_step_end_training(
+    model: Any, value: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learner = Learner(model, config())
+    last = learner.optimizer.parameters[-1]
+    monkeypatch.setattr(learner.optimizer, "step", lambda: last.data.view(-1)[0].fill_(value))
+    with pytest.raises(TrainingError, match="training diverged: the weights are not finite after optimiser step 0"):
+        learner.update(sampled_rows(model))
+    assert learner.updates == 0
+
+
 def test_gap_between_sampler_and_trainer_is_measured_before_the_first_step(model: Any) -> None:
     rows = []
     for ids, gap in (([1, 2, 3], 0.5), ([4, 5, 6], -0.1)):

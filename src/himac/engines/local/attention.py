@@ -168,7 +168,8 @@ def enable_attention(model: Any) -> bool:
     layer_types = set(getattr(config, "layer_types", None) or ())
     if not getattr(model, "_supports_attention_backend", False) or layer_types - _HANDLED_LAYER_TYPES:
         return False
-    if not getattr(config, "is_causal", True):
+    # Without a plan the function is SDPA: a model that SDPA computes wrongly (soft caps of Gemma 2) keeps its own.
+    if not getattr(config, "is_causal", True) or not getattr(model, "_supports_sdpa", False):
         return False
     # A vision tower keeps its own attention: it has no plan and is not causal.
     model.set_attn_implementation(NAME if config is model.config else {"text_config": NAME})

@@ -24,15 +24,15 @@ from transformers.models.auto.modeling_auto import (
 )
 from transformers.utils import logging as transformers_logging
 
+from himac.engines.folder import check_model_folder
 from himac.engines.local.attention import enable_attention
 from himac.engines.local.picture_tokenizer import PictureTokenizer
 from himac.engines.local.vision import PROCESSOR, PictureProcessor
+from himac.engines.local.weights import not_finite
 from himac.errors import ConfigError, ModelError
 from himac.files import read_json
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-_WEIGHT_PATTERNS = ("*.safetensors", "pytorch_model*.bin")
-_TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model", "vocab.txt", "tekken.json")
 _NOTHING_FOREIGN: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 
@@ -56,7 +56,7 @@ def load_model(path: str | Path, dtype: str = "float32", device: str = "cpu") ->
         raise ConfigError(f"dtype {dtype!r} is unknown; choose one of {', '.join(_DTYPES)}.")
     target = resolve_device(device)
     folder = Path(path)
-    _check_files(folder)
+    check_model_folder(folder)
     config = _load_config(folder)
     tokenizer = _load_tokenizer(folder)
     sees = _sees_pictures(config)
@@ -86,6 +86,11 @@ def load_model(path: str | Path, dtype: str = "float32", device: str = "cpu") ->
         )
     model.to(target)
     model.eval()
+    if broken := not_finite(model):
+        raise ModelError(
+            f"The weights in {folder} hold {len(broken)} tensors with numbers that are not finite, for example "
+            f"{broken[0]}: their training diverged; choose an earlier checkpoint."
+        )
     enable_attention(model)
     if processor is not None:
         setattr(model, PROCESSOR, processor)
@@ -133,17 +138,6 @@ def quiet() -> Iterator[None]:
     finally:
         if shown:
             bars.enable_progress_bar()
-
-
-def _check_files(folder: Path) -> None:
-    if not folder.is_dir():
-        raise ModelError(f"There is no model directory {folder}; give the path of a Hugging Face model directory.")
-    if not (folder / "config.json").is_file():
-        raise ModelError(f"{folder} has no config.json; give a directory written by save_pretrained.")
-    if not any(any(folder.glob(pattern)) for pattern in _WEIGHT_PATTERNS):
-        raise ModelError(f"{folder} has no weights; add model.safetensors (or its shards) to the directory.")
-    if not any((folder / name).is_file() for name in _TOKENIZER_FILES):
-        raise ModelError(f"{folder} has no tokenizer; add tokenizer.json and tokenizer_config.json to the directory.")
 
 
 def _load_config(folder: Path) -> Any:

@@ -1,4 +1,4 @@
-"""Hand new weights to a model by Hugging Face name."""
+"""Hand new weights to a model by Hugging Face name; find those that are no numbers."""
 
 from __future__ import annotations
 
@@ -9,6 +9,19 @@ import numpy as np
 import torch
 
 from himac.errors import ModelError
+
+
+@torch.no_grad()
+def all_finite(tensors: Iterable[torch.Tensor]) -> bool:
+    """Whether no element is infinite or NaN. The sums tell, in one pass and one transfer."""
+    sums = [tensor.detach().sum(dtype=torch.float32) for tensor in tensors if tensor.is_floating_point()]
+    return bool(torch.stack(sums).isfinite().all()) if sums else True
+
+
+def not_finite(model: Any) -> list[str]:
+    """Names of the parameters that hold an infinite number or NaN."""
+    tensors = dict(model.named_parameters())
+    return [] if all_finite(tensors.values()) else [name for name, one in tensors.items() if not all_finite([one])]
 
 
 def copy_weights(model: Any, weights: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> int:
