@@ -27,19 +27,28 @@ from support.toy import COLOURS, ColourBenchmark
 class CarelessColours(ColourBenchmark):
     """Demonstrations that name a wrong colour now and then, so that imitation leaves something to reinforce.
 
+    Each place of a task (its sub-goals, its actions) has a deck with every wrong colour once. All cards are used before
+    any comes again: how often a place is wrong is then certain, and no run of bad luck moves the policy.
+
     Args:
-        odds: How often a sub-goal, and how often an action, is drawn at random.
+        deck: Cards of a deck; 3 of them are wrong.
     """
 
-    def __init__(self, odds: float = 0.5) -> None:
-        self.odds = odds
+    def __init__(self, deck: int = 8) -> None:
+        self.deck = deck
+        self.left: dict[tuple[str, str], list[str]] = {}
 
     def demonstrate(self, task: Task, rng: random.Random) -> Demonstration:
-        def colour(right: str) -> str:
-            return rng.choice(COLOURS) if rng.random() < self.odds else right
+        def colour(place: str, right: str) -> str:
+            left = self.left.setdefault((task.id, place), [])
+            if not left:
+                left += ["right"] * (self.deck - 3) + [other for other in COLOURS if other != right]
+                rng.shuffle(left)
+            card = left.pop()
+            return right if card == "right" else card
 
-        goals = [colour(one) for one in task.options["colours"]]
-        first, second = (colour(goal) for goal in goals)
+        goals = [colour(f"goal {n}", right) for n, right in enumerate(task.options["colours"])]
+        first, second = (colour(f"action {n} of {goal}", goal) for n, goal in enumerate(goals))
         segments = (
             DemoSegment(f"say {goals[0]}", "start", (DemoTurn(first, f"you said {first}", True),)),
             DemoSegment(f"say {goals[1]}", f"you said {first}", (DemoTurn(second, f"you said {second}"),)),
@@ -111,10 +120,9 @@ def _imitate(runtime: Runtime) -> None:
     config = runtime.config
     warmstart(runtime)  # learns to copy
     # `hiper` writes both down, and so makes both mistakes in every turn.
-    runtime.benchmark = CarelessColours(0.3 if config.agent.name == "hiper" else 0.5)
-    runtime.config = config.model_copy(
-        update={"warmstart": config.warmstart.model_copy(update={"passes": 25, "lr": 0.01})}
-    )
+    runtime.benchmark = CarelessColours(12 if config.agent.name == "hiper" else 8)
+    careless = {"passes": 48, "optimizer": "adamw", "lr": 0.001}
+    runtime.config = config.model_copy(update={"warmstart": config.warmstart.model_copy(update=careless)})
     warmstart(runtime)  # and to be careless about it
     runtime.config = config
 
