@@ -1,4 +1,4 @@
-# make install | demo | test | attack | lint | types | layers | clean        (Linux and macOS, Python 3.11 or newer)
+# make install | demo | test | test-arithmetic | attack | lint | types | layers | clean        (Linux and macOS, Python 3.11 or newer)
 
 PYTHON ?= python3
 WORKERS ?= 2
@@ -6,12 +6,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install demo test attack lint types layers clean
+.PHONY: help install demo test test-arithmetic attack lint types layers clean
 
 help:
 	@echo "make install  create $(VENV) and install himac with its pinned dependencies"
 	@echo "make demo     train a small model on the household tasks that ship with himac"
 	@echo "make test     lint, types, import layers and tests"
+	@echo "make test-arithmetic  the learning tests on 8 seeds, under each arithmetic of the CPU, for about 40 minutes"
 	@echo "make attack   try to break runs, files and environments, for at most 30 minutes"
 	@echo "make clean    remove $(VENV), caches and build products (runs/ is kept)"
 
@@ -34,6 +35,9 @@ test: export OMP_NUM_THREADS ?= 1
 test: install
 	@$(MAKE) --no-print-directory lint types layers
 	@$(BIN)/python -m pytest -q -n $(WORKERS)
+
+test-arithmetic: install
+	@cd tests && ../$(BIN)/python -m arithmetic --json ../benchmarks/results/learning_tests.json
 
 attack: export OMP_NUM_THREADS ?= 1
 attack: install
