@@ -141,10 +141,10 @@ def _imitate(runtime: Runtime) -> None:
     runtime.config = config
 
 
-def learn(config: Config, model: Path, run_dir: Path) -> list[dict[str, Any]]:
+def learn(config: Config, model: Path, run_dir: Path, benchmark: ColourBenchmark | None = None) -> list[dict[str, Any]]:
     """Reinforcement learning of `model`; the records of `metrics.jsonl`."""
     use_threads()
-    with build_runtime(config, str(model), 64, ColourBenchmark()) as runtime:
+    with build_runtime(config, str(model), 64, benchmark or ColourBenchmark()) as runtime:
         Trainer(config, runtime, make_learner(runtime.model, config), run_dir).run()
     return [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
 
