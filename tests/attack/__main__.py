@@ -30,7 +30,7 @@ def main() -> int:
         outcome = run(attack, max(1, round(options.share * attack.tries)))
         outcomes.append(outcome)
         was = before.get(outcome.name)
-        column = "" if not before else "– | " if was is None else f"{len(was['failures'])} of {was['tried']} | "
+        column = "" if not before else "– | " if was is None else f"{was['failed']} of {was['tried']} | "
         print(f"| {outcome.name} | {outcome.tried} | {column}{len(outcome.failures)} |", flush=True)
         for failure in outcome.failures[:5]:
             print(f"  {failure}", file=sys.stderr)
@@ -40,7 +40,12 @@ def main() -> int:
         figures = {
             "cpu": torch.backends.cpu.get_cpu_capability(),
             "attacks": {
-                o.name: {"tried": o.tried, "seconds": round(o.seconds, 1), "failures": o.failures[:20]}
+                o.name: {
+                    "tried": o.tried,
+                    "failed": len(o.failures),
+                    "seconds": round(o.seconds, 1),
+                    "failures": o.failures[:20],
+                }
                 for o in outcomes
             },
         }
