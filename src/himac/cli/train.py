@@ -49,10 +49,10 @@ def run_training(config: Config, run_dir: Path, resume: bool) -> None:
     _check_place(run_dir, resume)
     with locked(run_dir):
         _check_place(run_dir, resume)  # now that nobody else can begin a run here
-        _prepare(config, run_dir, resume)
         benchmark = build_benchmark(config)
         splits = dict.fromkeys((config.env.train_split, config.env.eval_split))
         opening, *_ = try_environment(config, benchmark, [first_task(benchmark, split) for split in splits])
+        _prepare(config, run_dir, resume)  # what describes the machine imports torch
         start = _starting_model(config, benchmark, run_dir)
         _reinforce(config, benchmark, start, run_dir, opening)
 
