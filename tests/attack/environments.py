@@ -23,7 +23,6 @@ from himac.types import Episode, StopReason, Task
 from support import parents, rogue
 from support.toy import ByteTokenizer, ScriptedEngine
 
-logging.getLogger("himac").setLevel(logging.CRITICAL)  # each failure here is wanted
 TIMEOUT_S = 0.5
 MOST_CHARACTERS = 200_000
 GOOD = rogue.task()
@@ -86,6 +85,7 @@ _COMMANDS = (
 
 def _judged(way: str, play: Callable[[list[Task], Path], list[Episode]], folder: Path) -> str | None:
     """Two good tasks, two in which the environment misbehaves, two good ones: what came of them."""
+    logging.getLogger("himac").setLevel(logging.CRITICAL)  # each failure here is wanted
     tasks = [GOOD, GOOD, rogue.task(way), rogue.task(way), GOOD, GOOD]
     try:
         episodes = play(tasks, folder)

@@ -45,6 +45,7 @@ def test_an_equal_or_shorter_budget_is_free(shorter: dict[str, int]) -> None:
 
 def test_train_resume_asks(tmp_path: Path) -> None:
     run = tmp_path / "run"
+    run.mkdir()  # where its lock lies
     _prepare(config("linear"), run, resume=False)
     with pytest.raises(ConfigError, match="cannot grow"):
         _prepare(config("linear", iterations=20), run, resume=True)
