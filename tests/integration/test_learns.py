@@ -3,6 +3,9 @@
 The model has learned to copy colours from clean demonstrations and then, from careless ones, to pick a wrong one now
 and then, so that about a third of its sampled episodes succeed. `make test-arithmetic` makes the same runs with other
 seeds, instructions of the CPU and threads.
+
+With the sign of the advantages flipped all fall to 3 % or less, and so does HiPER with that of the action's or the
+sub-goal's level alone; GiGPO with that of its step part alone to 6 %.
 """
 
 from __future__ import annotations

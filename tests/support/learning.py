@@ -175,7 +175,7 @@ def objection(success: Sequence[float]) -> str | None:
     if not 0.15 < first < 0.55:
         return f"starts at {first:.2f}, where little can be learned"
     if statistics.mean(last) <= first + 0.35:
-        return f"rises from {first:.2f} to {statistics.mean(last):.2f} only"
+        return f"goes from {first:.2f} to {statistics.mean(last):.2f} only"
     if min(last) <= first + 0.25:
         return f"rises from {first:.2f} and falls back to {min(last):.2f}"
     return None
