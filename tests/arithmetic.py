@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -20,20 +19,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from himac.machine import machine
+
 KINDS = ("default", "avx2", "avx512")
-FEATURES = (
-    "avx",
-    "avx2",
-    "fma",
-    "avx512f",
-    "avx512bw",
-    "avx512vl",
-    "avx512_bf16",
-    "amx_tile",
-    "amx_bf16",
-    "asimd",
-    "sve",
-)
 
 
 def main() -> int:
@@ -119,34 +107,17 @@ def measure(kind: str, threads: int, seeds: int, algorithms: list[str] | None) -
 
 def write(path: Path, found: dict[tuple[str, int], list[dict[str, Any]]]) -> None:
     """Add the curves to the file, in place of earlier ones of the same algorithm under the same arithmetic."""
-    import torch
-
     curves = json.loads(path.read_text(encoding="utf-8"))["curves"] if path.exists() else {}
     for (kind, threads), part in found.items():
         name, measured = f"{kind}, {threads} thread(s)", {run["algorithm"] for run in part}
         curves[name] = [run for run in curves.get(name, []) if run["algorithm"] not in measured] + part
     figures = {
-        "torch": torch.__version__,
-        "cpu": cpu(),
+        "machine": machine(),
         "measured": time.strftime("%Y-%m-%d"),
         "failed": sum(run["objection"] is not None for part in curves.values() for run in part),
         "curves": curves,
     }
     path.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
-
-
-def cpu() -> dict[str, Any]:
-    """Model and vector instructions of this machine."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
-    said = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
-    flags = said.get("flags", said.get("Features", "")).split()
-    return {
-        "machine": platform.machine(),
-        "model": said.get("model name", platform.processor()),
-        "features": [name for name in FEATURES if name in flags],
-        "cores": os.cpu_count(),
-    }
 
 
 if __name__ == "__main__":

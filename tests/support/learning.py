@@ -77,7 +77,7 @@ CASES: dict[str, tuple[int, float, tuple[str, ...]]] = {
     "hiper": (14, 6e-4, ("flat",)),
 }
 ALGORITHMS: dict[str, dict[str, Any]] = {
-    "himac": {"name": "himac", "tasks": 12, "plans": 6, "executions": 4},
+    "himac": {"name": "himac", "tasks": 12, "plans": 8, "executions": 8},
     "grpo": {"name": "grpo", "tasks": 12, "samples": 8},
     "rloo": {"name": "rloo", "tasks": 12, "samples": 8},
     "gigpo": {"name": "gigpo", "tasks": 12, "samples": 8},
@@ -172,7 +172,7 @@ def objection(success: Sequence[float]) -> str | None:
     The first iteration's episodes are those of the imitator.
     """
     first, last = success[0], success[-3:]
-    if not 0.15 < first < 0.55:
+    if not 0.1 < first < 0.55:
         return f"starts at {first:.2f}, where little can be learned"
     if statistics.mean(last) <= first + 0.35:
         return f"goes from {first:.2f} to {statistics.mean(last):.2f} only"
