@@ -9,46 +9,42 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from himac.machine import machine
+
 KINDS = ("default", "avx2", "avx512")
-FEATURES = (
-    "avx",
-    "avx2",
-    "fma",
-    "avx512f",
-    "avx512bw",
-    "avx512vl",
-    "avx512_bf16",
-    "amx_tile",
-    "amx_bf16",
-    "asimd",
-    "sve",
-)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m arithmetic", description=__doc__)
     parser.add_argument("--seeds", type=int, default=8)
     parser.add_argument("--kinds", nargs="+", default=kinds(), help="values of ATEN_CPU_CAPABILITY")
+    parser.add_argument("--algorithms", nargs="+", help="all by default")
     parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
-    parser.add_argument("--json", type=Path, help="write the figures here; those of other arithmetics are kept")
+    parser.add_argument(
+        "--json", type=Path, help="write the figures here; those of other arithmetics and algorithms are kept"
+    )
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
-        for run in runs(options.seeds):
+        for run in runs(options.seeds, options.algorithms):
             print(json.dumps(run), flush=True)
         return 0
     print("| arithmetic | threads | algorithm, phase | runs | start | end | failed |\n|---|---|---|---|---|---|---|")
-    found = {(kind, n): measure(kind, n, options.seeds) for n in options.threads for kind in options.kinds}
+    found = {
+        (kind, n): measure(kind, n, options.seeds, options.algorithms)
+        for n in options.threads
+        for kind in options.kinds
+    }
     done = [run for part in found.values() for run in part]
     failed = [run for run in done if run["objection"]]
     for run in failed:
@@ -67,15 +63,15 @@ def kinds() -> list[str]:
     return list(KINDS[: KINDS.index(best) + 1]) if best in KINDS else ["default", best]
 
 
-def runs(seeds: int) -> Iterator[dict[str, Any]]:
+def runs(seeds: int, algorithms: list[str] | None) -> Iterator[dict[str, Any]]:
     """The curves of all algorithms and seeds under the arithmetic of this process; one imitator a kind of agent."""
     from support.learning import AGENTS, CASES, learning_run, make_imitator, objection
 
     with tempfile.TemporaryDirectory() as root:
-        imitators = {agent: make_imitator(agent, Path(root, agent)) for agent in sorted(set(AGENTS.values()))}
-        for algorithm in CASES:
+        imitator = cache(lambda agent: make_imitator(agent, Path(root, agent)))
+        for algorithm in algorithms or CASES:
             for seed in range(seeds):
-                curves = learning_run(algorithm, seed, imitators[AGENTS[algorithm]], Path(root, f"{algorithm}-{seed}"))
+                curves = learning_run(algorithm, seed, imitator(AGENTS[algorithm]), Path(root, f"{algorithm}-{seed}"))
                 for phase, success in curves.items():
                     said = objection(success)
                     yield {
@@ -87,11 +83,12 @@ def runs(seeds: int) -> Iterator[dict[str, Any]]:
                     }
 
 
-def measure(kind: str, threads: int, seeds: int) -> list[dict[str, Any]]:
+def measure(kind: str, threads: int, seeds: int, algorithms: list[str] | None) -> list[dict[str, Any]]:
     """The curves under one arithmetic, from a process of its own, as rows of the table."""
     environment = os.environ | {"ATEN_CPU_CAPABILITY": kind, "OMP_NUM_THREADS": str(threads)}
+    chosen = ["--algorithms", *algorithms] if algorithms else []
     child = subprocess.run(
-        [sys.executable, "-m", "arithmetic", "--child", "--seeds", str(seeds)],
+        [sys.executable, "-m", "arithmetic", "--child", "--seeds", str(seeds), *chosen],
         env=environment,
         stdout=subprocess.PIPE,
         text=True,
@@ -100,8 +97,8 @@ def measure(kind: str, threads: int, seeds: int) -> list[dict[str, Any]]:
     done = [json.loads(line) for line in child.stdout.splitlines()]
     for name in dict.fromkeys((run["algorithm"], run["phase"]) for run in done):
         curves = [run for run in done if (run["algorithm"], run["phase"]) == name]
-        start = [statistics.mean(run["success"][:2]) for run in curves]
-        end = [min(run["success"][-3:]) for run in curves]
+        start = [run["success"][0] for run in curves]
+        end = [statistics.mean(run["success"][-3:]) for run in curves]
         failed = sum(run["objection"] is not None for run in curves)
         spans = f"{min(start):.2f} to {max(start):.2f} | {min(end):.2f} to {max(end):.2f}"
         print(f"| {kind} | {threads} | {', '.join(name)} | {len(curves)} | {spans} | {failed} |", flush=True)
@@ -109,33 +106,18 @@ def measure(kind: str, threads: int, seeds: int) -> list[dict[str, Any]]:
 
 
 def write(path: Path, found: dict[tuple[str, int], list[dict[str, Any]]]) -> None:
-    """Add the curves to the file, in place of earlier ones under the same arithmetic."""
-    import torch
-
-    kept = json.loads(path.read_text(encoding="utf-8"))["curves"] if path.exists() else {}
-    curves = kept | {f"{kind}, {threads} thread(s)": part for (kind, threads), part in found.items()}
+    """Add the curves to the file, in place of earlier ones of the same algorithm under the same arithmetic."""
+    curves = json.loads(path.read_text(encoding="utf-8"))["curves"] if path.exists() else {}
+    for (kind, threads), part in found.items():
+        name, measured = f"{kind}, {threads} thread(s)", {run["algorithm"] for run in part}
+        curves[name] = [run for run in curves.get(name, []) if run["algorithm"] not in measured] + part
     figures = {
-        "torch": torch.__version__,
-        "cpu": cpu(),
+        "machine": machine(),
         "measured": time.strftime("%Y-%m-%d"),
         "failed": sum(run["objection"] is not None for part in curves.values() for run in part),
         "curves": curves,
     }
     path.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
-
-
-def cpu() -> dict[str, Any]:
-    """Model and vector instructions of this machine."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
-    said = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
-    flags = said.get("flags", said.get("Features", "")).split()
-    return {
-        "machine": platform.machine(),
-        "model": said.get("model name", platform.processor()),
-        "features": [name for name in FEATURES if name in flags],
-        "cores": os.cpu_count(),
-    }
 
 
 if __name__ == "__main__":

@@ -3,6 +3,9 @@
 The model has learned to copy colours from clean demonstrations and then, from careless ones, to pick a wrong one now
 and then, so that about a third of its sampled episodes succeed. `make test-arithmetic` makes the same runs with other
 seeds, instructions of the CPU and threads.
+
+With the sign of the advantages flipped all fall to 3 % or less, and so does HiPER with that of the action's or the
+sub-goal's level alone; GiGPO with that of its step part alone to 6 %.
 """
 
 from __future__ import annotations
@@ -32,9 +35,9 @@ def test_success_rises(algorithm: str, imitator: Callable[[str], Path], tmp_path
     ("success", "why"),
     [
         ([0.1, 0.1, 0.9, 0.9, 0.9], "starts at 0.10"),
-        ([0.6, 0.6, 0.9, 0.9, 0.9], "starts at 0.60"),
-        ([0.3, 0.3, 0.5, 0.5, 0.5], "is at 0.50"),
-        ([0.3, 0.4, 0.9, 0.4, 0.9], "is at 0.40"),
+        ([0.6, 0.6, 1.0, 1.0, 1.0], "starts at 0.60"),
+        ([0.3, 0.3, 0.6, 0.6, 0.6], "to 0.60 only"),
+        ([0.3, 0.9, 0.9, 0.5, 0.9], "back to 0.50"),
         ([0.3, 0.4, 0.9, 0.7, 0.9], None),
     ],
 )

@@ -16,6 +16,7 @@ import yaml
 from himac.cli.stages import make_model, warm_model
 from himac.config import Config
 from himac.config_file import load_config
+from himac.envs.registry import BUILTIN
 from himac.rollout.runtime import build_benchmark, build_runtime
 from himac.train.factory import ALGORITHMS as KNOWN
 from himac.train.factory import make_learner
@@ -89,10 +90,11 @@ VARIANTS = {
 
 
 def test_the_product_is_complete() -> None:
-    """A new algorithm must join these tests, the configuration and the factory."""
+    """A new algorithm must join these tests, the configuration and the factory; a new benchmark these tests."""
     union = Config.model_fields["algo"].annotation
     named = {part.model_fields["name"].default for part in union.__args__}  # type: ignore[union-attr]
     assert set(KNOWN) == set(PHASES) == set(ALGORITHMS) == named
+    assert set(BUILTIN) == {"alfworld", "chores", *BENCHMARKS}  # chores: test_chores.py
 
 
 @pytest.mark.parametrize("algorithm", sorted(KNOWN))

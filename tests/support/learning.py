@@ -33,24 +33,24 @@ class CarelessColours(ColourBenchmark):
     any comes again: how often a place is wrong is then certain, and no run of bad luck moves the policy.
 
     Args:
-        deck: Cards of a deck; 3 of them are wrong.
+        goal_cards, action_cards: Cards of a deck; 3 of them are wrong.
     """
 
-    def __init__(self, deck: int = 8) -> None:
-        self.deck = deck
+    def __init__(self, goal_cards: int, action_cards: int) -> None:
+        self.goal_cards, self.action_cards = goal_cards, action_cards
         self.left: dict[tuple[str, str], list[str]] = {}
 
     def demonstrate(self, task: Task, rng: random.Random) -> Demonstration:
-        def colour(place: str, right: str) -> str:
+        def colour(place: str, right: str, cards: int) -> str:
             left = self.left.setdefault((task.id, place), [])
             if not left:
-                left += ["right"] * (self.deck - 3) + [other for other in COLOURS if other != right]
+                left += ["right"] * (cards - 3) + [other for other in COLOURS if other != right]
                 rng.shuffle(left)
             card = left.pop()
             return right if card == "right" else card
 
-        goals = [colour(f"goal {n}", right) for n, right in enumerate(task.options["colours"])]
-        first, second = (colour(f"action {n} of {goal}", goal) for n, goal in enumerate(goals))
+        goals = [colour(f"goal {n}", right, self.goal_cards) for n, right in enumerate(task.options["colours"])]
+        first, second = (colour(f"action {n} of {goal}", goal, self.action_cards) for n, goal in enumerate(goals))
         segments = (
             DemoSegment(f"say {goals[0]}", "start", (DemoTurn(first, f"you said {first}", True),)),
             DemoSegment(f"say {goals[1]}", f"you said {first}", (DemoTurn(second, f"you said {second}"),)),
@@ -58,19 +58,26 @@ class CarelessColours(ColourBenchmark):
         return Demonstration(task, " ".join(task.options["colours"]), "start", segments, True)
 
 
-# Iterations, learning rate and the phases that must learn. The reference holds what rows without advantages no longer
-# hold: without it whole colours were lost at the top. The heads follow returns that rise from 3 to 10 in a few updates.
-LEARNER: dict[str, Any] = {"lr": 6e-4, "mini_batches": 4, "warmup_steps": 8, "betas": [0.9, 0.95], "value_lr": 30}
-CASES: dict[str, tuple[int, tuple[str, ...]]] = {
-    "himac": (10, ("macro", "micro")),
-    "grpo": (12, ("flat",)),
-    "rloo": (12, ("flat",)),
-    "gigpo": (12, ("flat",)),
-    "ppo": (12, ("flat",)),
-    "hiper": (14, ("flat",)),
+# The reference holds what rows without advantages no longer hold: without it whole colours were lost at the top. The
+# heads follow returns that rise from 3 to 10 in a few updates.
+LEARNER: dict[str, Any] = {
+    "kl_coef": 0.03,
+    "mini_batches": 4,
+    "warmup_steps": 8,
+    "betas": [0.9, 0.95],
+    "value_lr": 30,
+}
+# Iterations, learning rate (HiMAC updates twice an iteration) and the phases that must learn.
+CASES: dict[str, tuple[int, float, tuple[str, ...]]] = {
+    "himac": (11, 3e-4, ("macro", "micro")),
+    "grpo": (12, 6e-4, ("flat",)),
+    "rloo": (12, 6e-4, ("flat",)),
+    "gigpo": (12, 6e-4, ("flat",)),
+    "ppo": (12, 6e-4, ("flat",)),
+    "hiper": (14, 6e-4, ("flat",)),
 }
 ALGORITHMS: dict[str, dict[str, Any]] = {
-    "himac": {"name": "himac", "tasks": 12, "plans": 6, "executions": 4},
+    "himac": {"name": "himac", "tasks": 12, "plans": 8, "executions": 8},
     "grpo": {"name": "grpo", "tasks": 12, "samples": 8},
     "rloo": {"name": "rloo", "tasks": 12, "samples": 8},
     "gigpo": {"name": "gigpo", "tasks": 12, "samples": 8},
@@ -78,6 +85,9 @@ ALGORITHMS: dict[str, dict[str, Any]] = {
     "hiper": {"name": "hiper", "tasks": 12, "samples": 8},
 }
 WORDS = {"hiper": (RULES, "KEEP\n> red", "SWITCH: say red\n> red")}
+# Cards of a sub-goal and of an action, passes and learning rate, with which about a third of the sampled episodes
+# succeed whatever the rounding. In large steps the model would forget how to copy before it learns to be careless.
+CARELESS = {"hierarchical": (10, 7, 72, 5e-4), "flat": (6, 6, 48, 1e-3), "hiper": (12, 12, 48, 1e-3)}
 AGENTS = {"himac": "hierarchical", "grpo": "flat", "rloo": "flat", "gigpo": "flat", "ppo": "flat", "hiper": "hiper"}
 
 
@@ -133,9 +143,9 @@ def make_imitator(agent: str, path: Path) -> Path:
 def _imitate(runtime: Runtime) -> None:
     config = runtime.config
     warmstart(runtime)  # learns to copy
-    # `hiper` writes both down, and so makes both mistakes in every turn; `flat` writes none of its sub-goals down.
-    runtime.benchmark = CarelessColours({"hiper": 12, "hierarchical": 8, "flat": 6}[config.agent.name])
-    careless = {"passes": 48, "optimizer": "adamw", "lr": 0.001}
+    goal_cards, action_cards, passes, lr = CARELESS[config.agent.name]
+    runtime.benchmark = CarelessColours(goal_cards, action_cards)
+    careless = {"passes": passes, "optimizer": "adamw", "lr": lr}
     runtime.config = config.model_copy(update={"warmstart": config.warmstart.model_copy(update=careless)})
     warmstart(runtime)  # and to be careless about it
     runtime.config = config
@@ -151,18 +161,23 @@ def learn(config: Config, model: Path, run_dir: Path, benchmark: ColourBenchmark
 
 def learning_run(algorithm: str, seed: int, imitator: Path, run_dir: Path) -> dict[str, list[float]]:
     """Sampled success of each phase of `algorithm`, iteration by iteration, starting from a careless imitator."""
-    iterations, phases = CASES[algorithm]
-    records = learn(toy_config(algorithm, seed, iterations=iterations, learner=LEARNER), imitator, run_dir)
+    iterations, lr, phases = CASES[algorithm]
+    records = learn(toy_config(algorithm, seed, iterations=iterations, learner=LEARNER | {"lr": lr}), imitator, run_dir)
     return {phase: [record["success"] for record in records if record["phase"] == phase] for phase in phases}
 
 
 def objection(success: Sequence[float]) -> str | None:
-    """Why a curve of sampled success is none of learning; `None` for one that starts low, rises and stays."""
-    first, last = statistics.mean(success[:2]), min(success[-3:])
-    if not 0.15 < first < 0.55:
+    """Why a curve of sampled success is none of learning; `None` for one that starts low, rises and stays.
+
+    The first iteration's episodes are those of the imitator.
+    """
+    first, last = success[0], success[-3:]
+    if not 0.1 < first < 0.55:
         return f"starts at {first:.2f}, where little can be learned"
-    if last <= first + 0.25:
-        return f"starts at {first:.2f} and is at {last:.2f} in one of the last three iterations"
+    if statistics.mean(last) <= first + 0.35:
+        return f"goes from {first:.2f} to {statistics.mean(last):.2f} only"
+    if min(last) <= first + 0.25:
+        return f"rises from {first:.2f} and falls back to {min(last):.2f}"
     return None
 
 
