@@ -1,0 +1,97 @@
+"""Values over the graph of visited states: by hand, and what must hold for any set of episodes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from himac.algos.graph import graph_advantages
+
+Walk = list[tuple[str, str, float]]
+"""State, action and reward of each turn."""
+
+
+def solved(*walks: Walk, gamma: float = 0.5) -> list[np.ndarray]:
+    columns = [[[turn[part] for turn in walk] for walk in walks] for part in range(3)]
+    return graph_advantages(*columns, [[True] * len(walk) for walk in walks], gamma)  # type: ignore[arg-type]
+
+
+def test_by_hand() -> None:
+    # Both go through the hall: one wins from there, the other goes back to the door and gives up.
+    # V(hall) = (8 + 0.5 V(door)) / 2 and V(door) = (0.5 V(hall) + 0.5 V(hall) + 0) / 3, as door is left three times.
+    # So V(door) = V(hall) / 3, V(hall) = 4 + V(hall) / 12 = 48 / 11, V(door) = 16 / 11.
+    won, lost = solved(
+        [("door", "in", 0.0), ("hall", "take", 8.0)],
+        [("door", "in", 0.0), ("hall", "back", 0.0), ("door", "wait", 0.0)],
+    )
+    # Q(door, in) = 0.5 * 48 / 11 = 24 / 11 and Q(door, wait) = 0; Q(hall, take) = 8, Q(hall, back) = 8 / 11.
+    np.testing.assert_allclose(won, [8 / 11, 40 / 11], rtol=1e-6)
+    np.testing.assert_allclose(lost, [8 / 11, -40 / 11, -16 / 11], rtol=1e-6)
+
+
+def test_what_others_found_behind_a_state_counts() -> None:
+    """The first walk failed, but it went where the second one won from: its step there is the better one."""
+    failed, won, stayed = solved(
+        [("door", "in", 0.0), ("hall", "wait", 0.0)],
+        [("hall", "take", 8.0)],
+        [("door", "wait", 0.0)],
+    )
+    assert failed[0] > 0 > stayed[0]
+    assert won[0] > 0 > failed[1]
+
+
+def test_a_turn_without_a_step_takes_no_time() -> None:
+    walks = [[("a", "x", 0.0), ("b", "y", 4.0)], [("a", "z", 0.0)]]
+    columns = [[[turn[part] for turn in walk] for walk in walks] for part in range(3)]
+    with_step = graph_advantages(*columns, [[True, True], [True]], 0.5)[0][0]  # type: ignore[arg-type]
+    without = graph_advantages(*columns, [[False, True], [True]], 0.5)[0][0]  # type: ignore[arg-type]
+    assert (with_step, without) == (pytest.approx(1.0), pytest.approx(2.0))  # 2 or 4 against 0, less their mean
+
+
+def test_a_circle_of_talk_is_worth_nothing() -> None:
+    walks = [[("a", "x", 0.0)] * 5, [("a", "y", 0.0)]]
+    columns = [[[turn[part] for turn in walk] for walk in walks] for part in range(3)]
+    found = graph_advantages(*columns, [[False] * 5, [False]], 0.9)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(np.concatenate(found), 0.0)
+
+
+def test_episodes_without_turns() -> None:
+    first, second = solved([], [("a", "x", 1.0)])
+    assert (len(first), second.tolist()) == (0, [0.0])
+    assert [len(one) for one in solved([], [])] == [0, 0]
+
+
+walks = st.lists(
+    st.lists(st.tuples(st.sampled_from("abcd"), st.sampled_from("xyz"), st.floats(-1, 1)), max_size=6),
+    min_size=1,
+    max_size=5,
+)
+
+
+@given(walks, st.floats(0.1, 0.99))
+def test_the_mean_advantage_of_a_state_is_zero(given_walks: list[Walk], gamma: float) -> None:
+    """V(s) is the mean of Q(s, a) over the visits: no state as such is pushed up or down."""
+    found = np.concatenate(solved(*given_walks, gamma=gamma))
+    states = np.array([turn[0] for walk in given_walks for turn in walk])
+    for state in np.unique(states):
+        assert found[states == state].sum() == pytest.approx(0.0, abs=1e-6)
+
+
+@given(walks, st.floats(0.1, 0.99))
+def test_one_tried_action_has_no_advantage(given_walks: list[Walk], gamma: float) -> None:
+    obedient = [[(state, "x", reward) for state, _, reward in walk] for walk in given_walks]
+    assert not np.concatenate(solved(*obedient, gamma=gamma)).any()
+
+
+@given(st.lists(st.lists(st.floats(-1, 1), min_size=1, max_size=5), min_size=2, max_size=4), st.floats(0.1, 0.99))
+def test_where_walks_meet_at_the_start_only_it_is_the_return(rewards: list[list[float]], gamma: float) -> None:
+    """Without another meeting the graph is a tree, and Q is the discounted return of the walk."""
+    tree = [
+        [("root" if t == 0 else f"{n}/{t}", str(n), reward) for t, reward in enumerate(walk)]
+        for n, walk in enumerate(rewards)
+    ]
+    returns = np.array([sum(reward * gamma**t for t, reward in enumerate(walk)) for walk in rewards])
+    firsts = [advantages[0] for advantages in solved(*tree, gamma=gamma)]
+    np.testing.assert_allclose(firsts, returns - returns.mean(), atol=1e-6)
