@@ -221,6 +221,26 @@ class HimacConfig(_Node):
     gamma: Discount = 0.95
 
 
+class HimacPlusConfig(_Node):
+    """HiMAC with nested executions: `plans` blueprints a task, `executions` sampled ones of each.
+
+    A turn of the executor has the advantage of its execution among those of its blueprint, plus `step_weight` times
+    its own by the values of the states that the task's episodes visited. The planner is trained in every
+    `plan_every`-th iteration.
+    """
+
+    trains: ClassVar[Trained] = "hierarchical"
+    name: Literal["himac-plus"] = "himac-plus"
+    tasks: Positive = 16
+    plans: Annotated[int, Field(ge=2)] = 2
+    executions: Annotated[int, Field(ge=2)] = 4
+    std: StdKind = "none"
+    step_weight: Annotated[float, Field(ge=0)] = 5.0
+    gamma: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    plan_every: Positive = 1
+    resample: NonNegative = 0
+
+
 class FlatAlgoConfig(_Node):
     """What the methods without a hierarchy share.
 
@@ -319,7 +339,8 @@ class PpoConfig(FlatAlgoConfig):
 
 
 AlgoConfig = Annotated[
-    HimacConfig | GrpoConfig | PpoConfig | RlooConfig | GigpoConfig | HiperConfig, Field(discriminator="name")
+    HimacConfig | HimacPlusConfig | GrpoConfig | PpoConfig | RlooConfig | GigpoConfig | HiperConfig,
+    Field(discriminator="name"),
 ]
 
 

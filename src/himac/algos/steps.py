@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from himac.algos.advantages import Float64Array, group_relative, relative_by_group
+from himac.algos.graph import graph_advantages
 from himac.config import StatisticsKind, StdKind
 from himac.rollout.returns import Costs
 from himac.rollout.rows import returns
@@ -168,6 +169,20 @@ def turn_advantages(
         episode_B = joint_advantages(episode_B, returns_B, anchor_group_B, weight=weight, std=step_std)
     ends = np.cumsum([len(episode.turns) for episode in episodes])
     return np.split(episode_B, ends[:-1])
+
+
+def graph_step_advantages(episodes: Sequence[Episode], costs: Costs, gamma: float) -> list[Float64Array]:
+    """What each turn is worth by `graph.graph_advantages`, float64 [T] for each episode.
+
+    A state is what was observed and how many sub-goals are done: executions of several blueprints meet in it.
+    """
+    return graph_advantages(
+        [[(turn.anchor, n) for n, segment in enumerate(e.segments) for turn in segment.turns] for e in episodes],
+        [[(turn.action, turn.sub_done) for turn in e.turns] for e in episodes],
+        [comparable_rewards(e, costs, gamma) for e in episodes],
+        [[turn.action is not None for turn in e.turns] for e in episodes],
+        gamma,
+    )
 
 
 def _step_returns(episode: Episode, costs: Costs, gamma: float) -> Float64Array:

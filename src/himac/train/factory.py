@@ -12,6 +12,7 @@ from himac.algos.base import Algorithm, Critic
 from himac.algos.gigpo import Gigpo
 from himac.algos.grpo import Grpo
 from himac.algos.himac import Himac
+from himac.algos.himac_plus import HimacPlus
 from himac.algos.hiper import Hiper
 from himac.algos.ppo import Ppo
 from himac.algos.rloo import Rloo
@@ -46,6 +47,7 @@ class Method:
 
 ALGORITHMS: dict[str, Method] = {
     "himac": Method(Himac),
+    "himac-plus": Method(HimacPlus),
     "grpo": Method(Grpo),
     "rloo": Method(Rloo),
     "gigpo": Method(Gigpo),
