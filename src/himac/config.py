@@ -344,6 +344,14 @@ AlgoConfig = Annotated[
 ]
 
 
+class RoleConfig(_Node):
+    """What differs for the rows of one role; null: as the learner."""
+
+    lr_scale: Annotated[float, Field(gt=0, le=100)] = 1.0
+    epochs: Positive | None = None
+    mini_batches: Positive | None = None
+
+
 class LearnerConfig(_Node):
     """Optimisation of one update."""
 
@@ -368,6 +376,9 @@ class LearnerConfig(_Node):
     kl_kind: Literal["k1", "k2", "k3"] = "k3"
     kl_coef: Annotated[float, Field(ge=0)] = 0.01
     entropy_coef: Annotated[float, Field(ge=0)] = 0.0
+    target_kl: Annotated[float, Field(gt=0)] | None = None
+    apart: bool = False
+    roles: dict[Literal["planner", "executor", "flat"], RoleConfig] = Field(default_factory=dict)
     credit: Literal["uniform", "dgpo"] = "uniform"
     credit_temperature: Annotated[float, Field(gt=0)] = 0.1
     value_coef: Annotated[float, Field(ge=0)] = 0.02

@@ -20,7 +20,7 @@ from himac.algos.sampling import FlatSampler, HierarchicalSampler
 from himac.config import Config
 from himac.errors import ConfigError
 from himac.rollout.runtime import Runtime, require_local
-from himac.train.settings import LearnerConfig
+from himac.train.settings import LearnerConfig, RolePace
 
 if TYPE_CHECKING:
     from himac.train.learner import Learner
@@ -100,6 +100,7 @@ def learner_config(config: Config, **changes: Any) -> LearnerConfig:
         "seed": config.seed,
         "value_heads": method.heads(config.algo),
         "keep_reference": method.reference(config.algo),
+        "roles": {role: RolePace(**pace.model_dump()) for role, pace in config.train.learner.roles.items()},
     }
     return LearnerConfig(**config.train.learner.model_dump() | derived | changes)
 
