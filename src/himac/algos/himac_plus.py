@@ -17,9 +17,9 @@ import numpy as np
 
 from himac.algos.advantages import Float64Array, group_relative, relative_by_group
 from himac.algos.base import Phase, PhaseContext, PhaseOutcome
+from himac.algos.graph import graph_step_advantages
 from himac.algos.groups import sample_groups
 from himac.algos.sampling import HierarchicalSampler
-from himac.algos.steps import graph_step_advantages
 from himac.config import HimacPlusConfig
 from himac.rollout.rows import planner_rows, returns, turn_rows
 from himac.seeding import derive_seed
@@ -68,7 +68,7 @@ class HimacPlus:
         """Eq. 2 over the executions of equal blueprints, plus `step_weight` times the step's own advantage."""
         config, episodes = self.config, group.episodes
         episode_E = relative_by_group(returns(episodes), _blueprints(episodes), config.std)
-        steps = graph_step_advantages(episodes, self.sampler.setting.costs, config.gamma)
+        steps = graph_step_advantages(episodes, self.sampler.setting, config.gamma)
         return [base + config.step_weight * step_T for base, step_T in zip(episode_E, steps, strict=True)]
 
 

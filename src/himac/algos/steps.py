@@ -13,9 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from himac.algos.advantages import Float64Array, group_relative, relative_by_group
-from himac.algos.graph import graph_advantages
 from himac.config import StatisticsKind, StdKind
-from himac.rollout.returns import Costs
 from himac.rollout.rows import returns
 from himac.types import Episode, Group
 
@@ -25,16 +23,17 @@ def discounted_returns(rewards_T: ArrayLike, gamma: float, stepped_T: Sequence[b
 
     Args:
         rewards_T: Rewards of one episode in the order of time, [T].
-        stepped_T: Turns that took an environment step, by default all. The others take no time: talk puts no reward
-            and no penalty off.
+        stepped_T: Turns that took an environment step, by default all. The others take no time, wherever they stand:
+            talk puts no reward and no penalty off.
 
     Returns:
         float64 [T].
     """
     returns_T = np.array(rewards_T, dtype=np.float64)
     stepped_T = [True] * len(returns_T) if stepped_T is None else stepped_T
+    last = max((t for t, stepped in enumerate(stepped_T) if stepped), default=0)
     for t in range(len(returns_T) - 2, -1, -1):
-        returns_T[t] += returns_T[t + 1] * (gamma if stepped_T[t] else 1.0)
+        returns_T[t] += returns_T[t + 1] * (gamma if stepped_T[t] and t < last else 1.0)
     return returns_T
 
 
@@ -94,34 +93,11 @@ def joint_advantages(
     return np.add(np.asarray(episode_B, dtype=np.float64), weight * step_B)
 
 
-def comparable_rewards(episode: Episode, costs: Costs, gamma: float) -> list[float]:
-    """Reward of each turn, such that discounted sums of failures can be compared from any turn on.
-
-    In a failure each step pays the penalty of an invalid action, and after the last turn every step is the worst, for
-    ever. From any turn on a failure is then worth one constant, (worst step + invalid penalty) / (1 - gamma), plus
-    what the environment paid beyond its worst: neither quitting nor failing slowly pays. Without a discount the last
-    turn pays what the return does: `step_limit` such penalties, and the worst for the steps that were not taken.
-    """
-    rewards = [turn.reward for turn in episode.turns]
-    if not rewards or episode.success:
-        return rewards
-    if gamma == 1:
-        rewards = [turn.reward - costs.invalid_penalty * turn.invalid for turn in episode.turns]
-        rewards[-1] += costs.step_limit * costs.invalid_penalty
-        rewards[-1] += max(costs.step_limit - episode.env_steps, 0) * costs.worst_step
-        return rewards
-    for n, turn in enumerate(episode.turns):
-        if turn.action is not None and not turn.invalid:
-            rewards[n] += costs.invalid_penalty
-    after = (gamma if episode.turns[-1].action is not None else 1.0) / (1 - gamma)
-    rewards[-1] += (costs.worst_step + costs.invalid_penalty) * after
-    return rewards
-
-
 def step_rewards(episode: Episode) -> list[float]:
     """Reward of each turn; what a failure costs beyond (see `rollout.returns`) is paid in the last one.
 
-    Their sum is the return of the episode.
+    Their sum is the return of the episode. A failing end returns no more, from any turn on and under any discount,
+    than the same episode played on without success.
     """
     rewards = [turn.reward for turn in episode.turns]
     if rewards and not episode.success:
@@ -131,7 +107,6 @@ def step_rewards(episode: Episode) -> list[float]:
 
 def turn_advantages(
     group: Group,
-    costs: Costs,
     *,
     gamma: float,
     weight: float,
@@ -145,7 +120,6 @@ def turn_advantages(
     A state is what the policy saw, and for an executor the active sub-goal with it.
 
     Args:
-        costs: What failing costs.
         gamma: Discount of step returns.
         weight: omega; 0 leaves the episode-level advantage.
         std: Standard deviation at the episode level.
@@ -165,26 +139,11 @@ def turn_advantages(
     if weight:
         states = [(turn.anchor, s.subgoal) for episode in episodes for s in episode.segments for turn in s.turns]
         anchor_group_B = anchor_groups([a for a, _ in states], [subgoal for _, subgoal in states], similarity)
-        returns_B = np.concatenate([_step_returns(episode, costs, gamma) for episode in episodes])
+        returns_B = np.concatenate([_step_returns(episode, gamma) for episode in episodes])
         episode_B = joint_advantages(episode_B, returns_B, anchor_group_B, weight=weight, std=step_std)
     ends = np.cumsum([len(episode.turns) for episode in episodes])
     return np.split(episode_B, ends[:-1])
 
 
-def graph_step_advantages(episodes: Sequence[Episode], costs: Costs, gamma: float) -> list[Float64Array]:
-    """What each turn is worth by `graph.graph_advantages`, float64 [T] for each episode.
-
-    A state is what was observed and how many sub-goals are done: executions of several blueprints meet in it.
-    """
-    return graph_advantages(
-        [[(turn.anchor, n) for n, segment in enumerate(e.segments) for turn in segment.turns] for e in episodes],
-        [[(turn.action, turn.sub_done) for turn in e.turns] for e in episodes],
-        [comparable_rewards(e, costs, gamma) for e in episodes],
-        [[turn.action is not None for turn in e.turns] for e in episodes],
-        gamma,
-    )
-
-
-def _step_returns(episode: Episode, costs: Costs, gamma: float) -> Float64Array:
-    stepped = [turn.action is not None for turn in episode.turns]
-    return discounted_returns(comparable_rewards(episode, costs, gamma), gamma, stepped)
+def _step_returns(episode: Episode, gamma: float) -> Float64Array:
+    return discounted_returns(step_rewards(episode), gamma, [turn.action is not None for turn in episode.turns])

@@ -15,7 +15,7 @@ from himac.engines.base import Completion, SamplingParams
 from himac.envs.base import Benchmark
 from himac.envs.pool import EnvResult
 from himac.rollout.program import Command, Generate, GenerateMany, Release, Reset, Step, program
-from himac.rollout.returns import Costs
+from himac.rollout.returns import episode_return
 from himac.scene import Content, pictures_in, plain, retold
 from himac.seeding import derive_seed
 from himac.types import Blueprint, Episode, Role, Segment, StopReason, Task, Turn
@@ -76,10 +76,8 @@ class Setting:
     watcher: Watcher | None = None
 
     @property
-    def costs(self) -> Costs:
-        """What failing costs."""
-        env, worst = self.config.env, min(self.benchmark.worst_step_reward, 0.0)
-        return Costs(env.step_limit, worst, env.invalid_penalty, self.config.agent.failure_penalty)
+    def worst_step(self) -> float:
+        return min(self.benchmark.worst_step_reward, 0.0) + self.config.env.invalid_penalty
 
 
 @dataclass(slots=True)
@@ -98,7 +96,6 @@ class _World:
     stop: StopReason | None = None
     error: str | None = None
     invalid: bool = False
-    rejected: int = 0
     started: float = field(default_factory=time.perf_counter)
     _last: str = ""
     _repeats: int = 0
@@ -119,12 +116,11 @@ class _World:
             return
         config = self.setting.config
         self.steps += 1
-        self.invalid = result.info.get("invalid", False)
         self._see(result)
+        self.invalid = result.info.get("invalid", False)
         self.score = result.info.get("score")
         reward = self.setting.benchmark.reward_scale * result.reward
         reward += config.env.invalid_penalty if self.invalid else 0.0
-        self.rejected += self.invalid
         self.reward_sum += reward
         if result.terminated:
             self.stop = StopReason.SUCCESS if result.info.get("won", result.reward > 0) else StopReason.FAILURE
@@ -135,9 +131,7 @@ class _World:
 
     def _see(self, result: EnvResult) -> None:
         self.observation = result.observation
-        # A rejected action leaves the state as it was, whatever the environment says about it.
-        unnamed = self.anchor if self.invalid else str(result.observation)
-        self.anchor = result.info.get("anchor", unnamed)
+        self.anchor = result.info.get("anchor", str(result.observation))
 
     def start(self, subgoal: str) -> Content:
         """What a segment starts with: the benchmark's words, and the pictures of the last observation."""
@@ -163,15 +157,16 @@ class _World:
 
     def episode(self, task: Task, seed: int, segments: Sequence[Segment], proposal: Proposal | None = None) -> Episode:
         """The record of what has come to its end."""
-        stop = self.stop
+        config, stop = self.setting.config, self.stop
         assert stop is not None
+        limit, penalty = config.env.step_limit, config.agent.failure_penalty
         return Episode(
             task=task,
             seed=seed,
             blueprint=proposal.blueprint if proposal else None,
             plan=proposal.plan if proposal else None,
             segments=tuple(segments),
-            ret=self.setting.costs.episode_return(self.reward_sum, stop, self.steps, self.rejected),
+            ret=episode_return(self.reward_sum, stop, self.steps, limit, self.setting.worst_step, penalty),
             stop=stop,
             env_steps=self.steps,
             wall_s=time.perf_counter() - self.started,

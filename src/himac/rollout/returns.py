@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -14,37 +12,23 @@ from himac.types import StopReason
 _EQUAL_RTOL = 1e-9
 
 
-@dataclass(frozen=True, slots=True)
-class Costs:
-    """What failing costs.
+def episode_return(
+    reward_sum: float, stop: StopReason, steps: int, step_limit: int, worst_step: float, failure_penalty: float
+) -> float:
+    """Return R of an episode.
 
-    Every failure, whatever its stop reason, pays the penalty, the worst reward of a step for every step not taken, and
-    the penalty of an invalid action for every step that was not one. So no way of stopping early returns more than the
-    same episode played on without success (quitting never pays), and failures differ only in what the environment
-    paid: failing slowly never pays either.
+    A success keeps its rewards. Every failure, whatever its stop reason, gets the same floor: the penalty, plus the
+    worst reward a step can have for every step that was not taken. So no way of stopping early returns more than the
+    same episode played on to the step limit without success: quitting never pays.
 
-    Attributes:
-        step_limit: Environment steps of an episode.
-        worst_step: Least reward of one step before the penalty of an invalid action, at most 0.
-        invalid_penalty, failure_penalty: At most 0.
+    Args:
+        reward_sum: Environment rewards and penalties of invalid actions so far.
+        worst_step: Least reward of one step, at most 0 (environment's worst plus the invalid-action penalty).
+        failure_penalty: At most 0.
     """
-
-    step_limit: int
-    worst_step: float = 0.0
-    invalid_penalty: float = 0.0
-    failure_penalty: float = 0.0
-
-    def episode_return(self, reward_sum: float, stop: StopReason, steps: int, invalid: int = 0) -> float:
-        """Return R of an episode; a success keeps its rewards.
-
-        Args:
-            reward_sum: Environment rewards and penalties of invalid actions so far.
-            steps, invalid: Steps taken, and how many of them were invalid actions.
-        """
-        if stop is StopReason.SUCCESS:
-            return reward_sum
-        floor = self.failure_penalty + max(self.step_limit - steps, 0) * self.worst_step
-        return reward_sum + floor + max(self.step_limit - invalid, 0) * self.invalid_penalty
+    if stop is StopReason.SUCCESS:
+        return reward_sum
+    return reward_sum + failure_penalty + max(step_limit - steps, 0) * worst_step
 
 
 def all_equal(returns_G: ArrayLike) -> bool:

@@ -49,9 +49,7 @@ def reply(prompt, request):
 @pytest.fixture
 def make():
     def build(critic, answer=reply, **settings):
-        cfg = load_config(
-            None, ["env.step_limit=3", "env.invalid_penalty=0", "agent.max_context=800", "agent.name=hiper"]
-        )
+        cfg = load_config(None, ["env.step_limit=3", "agent.max_context=800", "agent.name=hiper"])
         collector = Collector(ScriptedEngine(answer), EnvPool(ColourBenchmark().make_env), max_live=8)
         agent = HiperAgent(ByteTokenizer(), ColourBenchmark.texts, cfg.agent)
         sampler = FlatSampler(Setting(ColourBenchmark(), cfg, 800), agent, collector)

@@ -18,7 +18,7 @@ from himac.envs.sokoban.level import make_level
 from himac.envs.sokoban.solver import solve
 from himac.envs.sokoban.state import State
 from himac.errors import ConfigError, DataError
-from himac.rollout.returns import Costs
+from himac.rollout.returns import episode_return
 from himac.scene import in_words, observed
 from himac.types import StopReason
 
@@ -150,22 +150,21 @@ def test_stopping_early_never_pays(data: str) -> None:
     """No play that fails has a return below that of the same play cut earlier, but for boxes that it lost since."""
     benchmark = SokobanBenchmark(f"builtin:{data}")
     env, rng = benchmark.make_env(), random.Random(0)
-    costs = Costs(30, benchmark.worst_step_reward, -0.1, -1.0)
+    worst = benchmark.worst_step_reward - 0.1
     for task in benchmark.tasks("valid")[:40]:
         env.reset(options=dict(task.options))
-        played, covered, total, invalid, won = [(0.0, 0)], [env.unwrapped.state.covered], 0.0, 0, False
+        sums, covered, total, won = [0.0], [env.unwrapped.state.covered], 0.0, False
         for _ in range(30):
             _, reward, won, _, info = env.step(rng.choice(["up", "down", "left", "right"]))
             total += reward - 0.1 * info["invalid"]
-            invalid += info["invalid"]
-            played.append((total, invalid))
+            sums.append(total)
             covered.append(info["boxes_on_target"])
             if won:
                 break
         if not won:
             returns = [
-                costs.episode_return(value, StopReason.PLAN_EXHAUSTED, steps, rejected)
-                for steps, (value, rejected) in enumerate(played)
+                episode_return(value, StopReason.PLAN_EXHAUSTED, steps, 30, worst, -1.0)
+                for steps, value in enumerate(sums)
             ]
             lost = [max(before - covered[-1], 0) for before in covered]
             assert all(early <= returns[-1] + boxes + 1e-9 for early, boxes in zip(returns, lost, strict=True))
