@@ -190,7 +190,7 @@ class Learner:
         if not self.config.apart or self.heads is not None:
             return [_ALL]
         present = {row.role for row in rows}
-        return [role for role in Role if role in present]
+        return [role.value for role in Role if role in present]  # a checkpoint holds plain texts
 
     def _epochs(self, role: str, rows: list[Row], ref_logprobs: list[Tensor] | None, meter: Meter) -> dict[str, float]:
         """Epochs of mini-batch steps on these rows, until the policy has moved too far; metrics of their pace."""

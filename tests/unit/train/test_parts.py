@@ -111,6 +111,7 @@ def test_parts_are_saved_and_restored() -> None:
     settings: Any = {"apart": True, "epochs": 2, "target_kl": 1e-3}
     learner = Learner(model, config(**settings))
     learner.update(rows)
+    assert {type(role) for role in learner.state_dict()["parts"]} == {str}, "a checkpoint holds nothing else"
     resumed = Learner(copy.deepcopy(model), config(**settings))
     resumed.load_state_dict(copy.deepcopy(learner.state_dict()))
     assert {role: part.rate for role, part in resumed._parts.items()} == {
