@@ -78,7 +78,7 @@ VARIANTS = {
     "token credit in both phases": Variant("himac", learner=DGPO, phases=BOTH),
     "nested, roles apart within a target": Variant(
         "himac-plus",
-        {"plan_every": 2, "resample": 1},
+        {"plan_every": 2, "resample": 1, "tasks": 8},
         learner={"apart": True, "epochs": 2, "target_kl": 0.02, "roles": {"planner": {"lr_scale": 0.5, "epochs": 1}}},
         phases=("nested",),
     ),
