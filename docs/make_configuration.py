@@ -117,10 +117,12 @@ MEANINGS = {
     "agent.hiper.max_tokens": "Longest reply, in tokens.",
     "agent.hiper.temperature": "Sampling temperature in training.",
     "agent.hiper.max_repeats": "As for the executor.",
-    "algo.name": "The algorithm: `himac` for the hierarchical agent, `hiper` for its own, the others for the flat one.",
+    "algo.name": "The algorithm: `himac` or `himac-plus` for the hierarchical agent, `hiper` for its own, the others "
+    "for the flat one.",
     "algo.tasks": "Tasks of an iteration.",
     "algo.plans": "Blueprints sampled for each task: G of the paper.",
-    "algo.executions": "Executions sampled of the chosen blueprint: M of the paper.",
+    "algo.executions": "Executions sampled of the chosen blueprint: M of the paper; in `himac-plus` of each blueprint.",
+    "algo.plan_every": "The planner is trained in one of this many iterations.",
     "algo.samples": "Episodes sampled for each task.",
     "algo.std": "Standard deviation that divides the centred returns. `none` does not divide.",
     "algo.blueprint_selection": "Which blueprint is executed in phase B: the `best`, or a `random` one (ablation).",
@@ -128,7 +130,8 @@ MEANINGS = {
     "algo.co_evolution": "Update after each phase. False: one joint update of both roles (ablation).",
     "algo.resample": "Times groups with equal returns give way to groups of other tasks. 0 keeps them.",
     "algo.score_executions": "Score a blueprint by the mean of this many sampled executions. 0: by the greedy one.",
-    "algo.step_weight": "Weight of the step-level advantage of GiGPO, in HiMAC that of phase B. 0 is off.",
+    "algo.step_weight": "Weight of the step-level advantage: GiGPO's, in HiMAC that of phase B, in `himac-plus` by "
+    "values over the graph of visited states. 0 is off.",
     "algo.gamma": "Discount of the returns from a step on.",
     "algo.step_std": "As `algo.std`, for steps in the same state.",
     "algo.similarity": "Least similarity of observations that count as the same state. Null: they must be equal.",
@@ -179,6 +182,13 @@ MEANINGS = {
     "train.learner.kl_coef": "Weight of the KL term. 0 keeps no reference model.",
     "train.learner.entropy_coef": "Weight of an entropy bonus.",
     "train.learner.aggregation_horizon": "Divides the sum of `seq-mean-token-sum-norm`: the longest row's tokens.",
+    "train.learner.target_kl": "KL divergence that an update may move the policy by. The update ends before a step at "
+    "which it has moved half as far again. The rate falls by a third after an update that went further than this, and "
+    "rises by a tenth after one that went less than a third of it. Null: off.",
+    "train.learner.apart": "Train the rows of each role one role after the other, each with an optimiser state, a "
+    "warm-up and a rate of its own.",
+    "train.learner.roles": "With `apart`: what differs for `planner`, `executor` or `flat`, for example "
+    "`{planner: {lr_scale: 0.5, epochs: 1, mini_batches: 2}}`.",
     "train.learner.credit": "How tokens share an advantage: alike, or by `dgpo` (needs `kl_coef=0`).",
     "train.learner.credit_temperature": "Of `dgpo`. Higher is closer to `uniform`.",
     "train.learner.value_coef": "Weight of the critic's squared error. The critic belongs to methods that have one.",

@@ -221,6 +221,26 @@ class HimacConfig(_Node):
     gamma: Discount = 0.95
 
 
+class HimacPlusConfig(_Node):
+    """HiMAC with nested executions: `plans` blueprints a task, `executions` sampled ones of each.
+
+    A turn of the executor has the advantage of its execution among those of its blueprint, plus `step_weight` times
+    its own by the values of the states that the task's episodes visited. The planner is trained in every
+    `plan_every`-th iteration.
+    """
+
+    trains: ClassVar[Trained] = "hierarchical"
+    name: Literal["himac-plus"] = "himac-plus"
+    tasks: Positive = 16
+    plans: Annotated[int, Field(ge=2)] = 2
+    executions: Annotated[int, Field(ge=2)] = 4
+    std: StdKind = "none"
+    step_weight: Annotated[float, Field(ge=0)] = 5.0
+    gamma: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    plan_every: Positive = 1
+    resample: NonNegative = 0
+
+
 class FlatAlgoConfig(_Node):
     """What the methods without a hierarchy share.
 
@@ -319,8 +339,17 @@ class PpoConfig(FlatAlgoConfig):
 
 
 AlgoConfig = Annotated[
-    HimacConfig | GrpoConfig | PpoConfig | RlooConfig | GigpoConfig | HiperConfig, Field(discriminator="name")
+    HimacConfig | HimacPlusConfig | GrpoConfig | PpoConfig | RlooConfig | GigpoConfig | HiperConfig,
+    Field(discriminator="name"),
 ]
+
+
+class RoleConfig(_Node):
+    """What differs for the rows of one role; null: as the learner."""
+
+    lr_scale: Annotated[float, Field(gt=0, le=100)] = 1.0
+    epochs: Positive | None = None
+    mini_batches: Positive | None = None
 
 
 class LearnerConfig(_Node):
@@ -347,6 +376,9 @@ class LearnerConfig(_Node):
     kl_kind: Literal["k1", "k2", "k3"] = "k3"
     kl_coef: Annotated[float, Field(ge=0)] = 0.01
     entropy_coef: Annotated[float, Field(ge=0)] = 0.0
+    target_kl: Annotated[float, Field(gt=0)] | None = None
+    apart: bool = False
+    roles: dict[Literal["planner", "executor", "flat"], RoleConfig] = Field(default_factory=dict)
     credit: Literal["uniform", "dgpo"] = "uniform"
     credit_temperature: Annotated[float, Field(gt=0)] = 0.1
     value_coef: Annotated[float, Field(ge=0)] = 0.02

@@ -27,6 +27,7 @@ from support.toy import ColourBenchmark
 
 PHASES = {
     "himac": ["macro", "micro"],
+    "himac-plus": ["nested"],
     "grpo": ["flat"],
     "rloo": ["flat"],
     "gigpo": ["flat"],
@@ -75,6 +76,12 @@ VARIANTS = {
     "joint, groups replaced": Variant("himac", {"resample": 1, "tasks": 8, "co_evolution": False}, phases=("joint",)),
     "blueprints scored by sampling": Variant("himac", {"score_executions": 2}, phases=BOTH),
     "token credit in both phases": Variant("himac", learner=DGPO, phases=BOTH),
+    "nested, roles apart within a target": Variant(
+        "himac-plus",
+        {"plan_every": 2, "resample": 1, "tasks": 8},
+        learner={"apart": True, "epochs": 2, "target_kl": 0.02, "roles": {"planner": {"lr_scale": 0.5, "epochs": 1}}},
+        phases=("nested",),
+    ),
     "flat groups replaced": Variant("grpo", {"resample": 2, "tasks": 8}),
     "flat token credit": Variant("grpo", learner=DGPO),
     "GiGPO without std": Variant("gigpo", {"std": "none", "step_std": "none"}),

@@ -70,6 +70,7 @@ LEARNER: dict[str, Any] = {
 # Iterations, learning rate (HiMAC updates twice an iteration) and the phases that must learn.
 CASES: dict[str, tuple[int, float, tuple[str, ...]]] = {
     "himac": (11, 3e-4, ("macro", "micro")),
+    "himac-plus": (14, 6e-4, ("nested",)),
     "grpo": (12, 6e-4, ("flat",)),
     "rloo": (12, 6e-4, ("flat",)),
     "gigpo": (12, 6e-4, ("flat",)),
@@ -78,6 +79,7 @@ CASES: dict[str, tuple[int, float, tuple[str, ...]]] = {
 }
 ALGORITHMS: dict[str, dict[str, Any]] = {
     "himac": {"name": "himac", "tasks": 12, "plans": 8, "executions": 8},
+    "himac-plus": {"name": "himac-plus", "tasks": 12, "plans": 3, "executions": 3},
     "grpo": {"name": "grpo", "tasks": 12, "samples": 8},
     "rloo": {"name": "rloo", "tasks": 12, "samples": 8},
     "gigpo": {"name": "gigpo", "tasks": 12, "samples": 8},
@@ -88,7 +90,15 @@ WORDS = {"hiper": (RULES, "KEEP\n> red", "SWITCH: say red\n> red")}
 # Cards of a sub-goal and of an action, passes and learning rate, with which about a third of the sampled episodes
 # succeed whatever the rounding. In large steps the model would forget how to copy before it learns to be careless.
 CARELESS = {"hierarchical": (10, 7, 72, 5e-4), "flat": (6, 6, 48, 1e-3), "hiper": (12, 12, 48, 1e-3)}
-AGENTS = {"himac": "hierarchical", "grpo": "flat", "rloo": "flat", "gigpo": "flat", "ppo": "flat", "hiper": "hiper"}
+AGENTS = {
+    "himac": "hierarchical",
+    "himac-plus": "hierarchical",
+    "grpo": "flat",
+    "rloo": "flat",
+    "gigpo": "flat",
+    "ppo": "flat",
+    "hiper": "hiper",
+}
 
 
 def toy_config(
@@ -100,6 +110,8 @@ def toy_config(
 ) -> Config:
     """A run of `algorithm` on the colours, with other `settings` of it and of the executor."""
     agent = AGENTS[algorithm]
+    # Where both roles are sampled, twice as many mistakes meet as where one is greedy.
+    temperature = 0.75 if algorithm == "himac-plus" else 1.0
     return parse_config(
         {
             "seed": seed,
@@ -108,8 +120,8 @@ def toy_config(
             "agent": {
                 "name": agent,
                 "max_context": 256 if agent == "hiper" else 160,
-                "planner": {"max_subgoals": 4, "max_tokens": 24},
-                "executor": {"step_limit": 3, "max_tokens": 8} | (executor or {}),
+                "planner": {"max_subgoals": 4, "max_tokens": 24, "temperature": temperature},
+                "executor": {"step_limit": 3, "max_tokens": 8, "temperature": temperature} | (executor or {}),
                 "flat": {"max_tokens": 12, "thoughts": False},
                 "hiper": {"max_tokens": 20},
             },

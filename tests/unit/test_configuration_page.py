@@ -22,7 +22,11 @@ def script() -> dict[str, Any]:
 def leaves(tree: dict[str, Any], prefix: str = "") -> set[str]:
     found = set()
     for key, value in tree.items():
-        inner = isinstance(value, dict) and f"{prefix}{key}" not in ("env.kwargs", "engine.extra")
+        inner = isinstance(value, dict) and f"{prefix}{key}" not in (
+            "env.kwargs",
+            "engine.extra",
+            "train.learner.roles",
+        )
         found |= leaves(value, f"{prefix}{key}.") if inner else {f"{prefix}{key}"}
     return found
 

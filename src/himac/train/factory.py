@@ -12,6 +12,7 @@ from himac.algos.base import Algorithm, Critic
 from himac.algos.gigpo import Gigpo
 from himac.algos.grpo import Grpo
 from himac.algos.himac import Himac
+from himac.algos.himac_plus import HimacPlus
 from himac.algos.hiper import Hiper
 from himac.algos.ppo import Ppo
 from himac.algos.rloo import Rloo
@@ -19,7 +20,7 @@ from himac.algos.sampling import FlatSampler, HierarchicalSampler
 from himac.config import Config
 from himac.errors import ConfigError
 from himac.rollout.runtime import Runtime, require_local
-from himac.train.settings import LearnerConfig
+from himac.train.settings import LearnerConfig, RolePace
 
 if TYPE_CHECKING:
     from himac.train.learner import Learner
@@ -46,6 +47,7 @@ class Method:
 
 ALGORITHMS: dict[str, Method] = {
     "himac": Method(Himac),
+    "himac-plus": Method(HimacPlus),
     "grpo": Method(Grpo),
     "rloo": Method(Rloo),
     "gigpo": Method(Gigpo),
@@ -98,6 +100,7 @@ def learner_config(config: Config, **changes: Any) -> LearnerConfig:
         "seed": config.seed,
         "value_heads": method.heads(config.algo),
         "keep_reference": method.reference(config.algo),
+        "roles": {role: RolePace(**pace.model_dump()) for role, pace in config.train.learner.roles.items()},
     }
     return LearnerConfig(**config.train.learner.model_dump() | derived | changes)
 

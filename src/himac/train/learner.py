@@ -28,13 +28,17 @@ from himac.train.forward import EntropyKind, TokenScores, autocast, deviation, e
 from himac.train.meter import Meter
 from himac.train.optim import lr_at, make_optimizer
 from himac.train.packing import MicroBatch, check_rows, pack
-from himac.train.settings import LearnerConfig
+from himac.train.parts import Part, too_far
+from himac.train.settings import LearnerConfig, RolePace
 from himac.train.value import ValueHeads, batch_value_loss, head_weights, row_values
-from himac.types import FloatArray, Row
+from himac.types import FloatArray, Role, Row
 
 __all__ = ["Learner", "LearnerConfig"]
 
 T = TypeVar("T")
+
+_ALL = ""
+"""The part that trains rows of every role."""
 
 
 class Learner:
@@ -64,18 +68,17 @@ class Learner:
         support(model)  # probes the model once, in full precision
         self.device: torch.device = next(model.parameters()).device
         freeze_vision(model, config.freeze_vision)
-        self.optimizer = make_optimizer(
-            model, config.optimizer, config.lr, betas=config.betas, weight_decay=config.weight_decay
-        )
-        # The heads' gradient is clipped on its own: with `value_detach` no error of theirs shrinks the policy's step.
-        self._clipped = [self.optimizer.parameters]
+        self._parts: dict[str, Part] = {}
+        part = self._part(_ALL)
+        self.optimizer = part.optimizer
         self.heads: ValueHeads | None = None
         if config.value_heads:
             self.heads = ValueHeads(model, config.value_heads)
             critic = list[Tensor](self.heads.parameters())
             group = {"params": critic, "lr_scale": config.value_lr}
             self.optimizer.members["value"] = torch.optim.AdamW([group], config.lr, config.betas, weight_decay=0.0)
-            self._clipped.append(critic)
+            # Clipped on its own: with `value_detach` no error of the heads shrinks the policy's step.
+            part.clipped.append(critic)
         self.reference: Any | None = None
         if config.needs_reference:
             self.set_reference(ref_model)
@@ -110,12 +113,13 @@ class Learner:
         if cfg.credit == "dgpo":
             trained = self._credited(trained)
         ref_logprobs = self._reference_logprobs(trained) if cfg.kl_coef > 0 else None
-        for epoch in range(cfg.epochs):
-            for part in self._split(len(trained), epoch):
-                reference = None if ref_logprobs is None else [ref_logprobs[i] for i in part]
-                self._policy_step([trained[i] for i in part], reference, meter)
+        paces = dict[str, float]()
+        for role in self._roles(trained):
+            chosen = [i for i, row in enumerate(trained) if role in (_ALL, row.role)]
+            references = None if ref_logprobs is None else [ref_logprobs[i] for i in chosen]
+            paces |= self._epochs(role, [trained[i] for i in chosen], references, meter)
         self.updates += 1
-        metrics = meter.result()
+        metrics = meter.result() | paces
         metrics["rows"] = float(len(rows))
         metrics["trained_tokens"] = float(sum(int(row.loss_mask.sum()) for row in trained))
         return self._finish(metrics, started)
@@ -135,7 +139,7 @@ class Learner:
             return -(batch.advantage_M * scores.logprob_M).sum() / total
 
         if total > 0:
-            self._step(trained, loss, meter)
+            self._step(trained, loss, meter, self._parts[_ALL])
         metrics = meter.result() | {"rows": float(len(rows)), "trained_tokens": float(tokens)}
         return self._finish(metrics, started)
 
@@ -151,13 +155,15 @@ class Learner:
         return [_spread(row, found) for row, found in zip(rows, self._reference_logprobs(rows), strict=True)]
 
     def state_dict(self) -> dict[str, Any]:
-        """Optimiser, value heads and counters; the weights are saved as a model directory."""
-        state = {"optimizer": self.optimizer.state_dict(), "steps": self.steps, "updates": self.updates}
+        """Optimisers, value heads and counters; the weights are saved as a model directory."""
+        parts = {role: part.state_dict() for role, part in self._parts.items()}
+        state = {"parts": parts, "steps": self.steps, "updates": self.updates}
         return state | ({} if self.heads is None else {"heads": self.heads.state_dict()})
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         try:
-            self.optimizer.load_state_dict(state["optimizer"])
+            for role, part in state["parts"].items():
+                self._part(role).load_state_dict(part)
             if self.heads is not None:
                 self.heads.load_state_dict(state["heads"])
             self.steps, self.updates = int(state["steps"]), int(state["updates"])
@@ -167,9 +173,63 @@ class Learner:
                 "saved with."
             ) from error
 
+    # ---- the parts of an update
+
+    def _part(self, role: str) -> Part:
+        """What trains the rows of a role, made when first asked for."""
+        if role not in self._parts:
+            cfg = self.config
+            optimizer = make_optimizer(
+                self.model, cfg.optimizer, cfg.lr, betas=cfg.betas, weight_decay=cfg.weight_decay
+            )
+            self._parts[role] = Part(optimizer, [optimizer.parameters])
+        return self._parts[role]
+
+    def _roles(self, rows: Sequence[Row]) -> list[str]:
+        """What is trained one after another. A critic has one policy, whose rows are all of one role."""
+        if not self.config.apart or self.heads is not None:
+            return [_ALL]
+        present = {row.role for row in rows}
+        return [role.value for role in Role if role in present]  # a checkpoint holds plain texts
+
+    def _epochs(self, role: str, rows: list[Row], ref_logprobs: list[Tensor] | None, meter: Meter) -> dict[str, float]:
+        """Epochs of mini-batch steps on these rows, until the policy has moved too far; metrics of their pace."""
+        cfg, part = self.config, self._part(role)
+        own = cfg.roles.get(role, RolePace())
+        moved, steps, stopped = 0.0, 0, False
+        for epoch in range(own.epochs or cfg.epochs):
+            for chosen in self._split(len(rows), epoch, own.mini_batches or cfg.mini_batches):
+                reference = None if ref_logprobs is None else [ref_logprobs[i] for i in chosen]
+                # The first step is taken in any case: nothing has moved yet.
+                limit = cfg.target_kl if steps else None
+                seen = self._policy_step([rows[i] for i in chosen], reference, meter, part, own.lr_scale, limit)
+                if seen is None:
+                    continue
+                moved, stopped = max(moved, seen), too_far(seen, limit)
+                if stopped:
+                    break
+                steps += 1
+            if stopped:
+                break
+        if cfg.target_kl is None:
+            return {}
+        if steps > 1 or stopped:
+            part.adapt(moved, cfg.target_kl)
+        name = f"/{role}" if role else ""
+        return {f"moved{name}": moved, f"rate{name}": part.rate, f"stopped_early{name}": float(stopped)}
+
     # ---- one optimiser step
 
-    def _policy_step(self, rows: list[Row], ref_logprobs: list[Tensor] | None, meter: Meter) -> None:
+    def _policy_step(
+        self,
+        rows: list[Row],
+        ref_logprobs: list[Tensor] | None,
+        meter: Meter,
+        part: Part,
+        lr_scale: float,
+        target_kl: float | None,
+    ) -> float | None:
+        """One step, unless the policy has moved too far before it; says how far, `None` when no row can move it."""
         cfg = self.config
         counts_R = torch.tensor([int(row.loss_mask.sum()) for row in rows])
         weights_R = row_weights(counts_R, cfg.aggregation, horizon=cfg.aggregation_horizon)
@@ -184,7 +244,7 @@ class Learner:
         active = [i for i, row in enumerate(rows) if moves(row)]
         meter.count("rows_skipped", len(rows) - len(active))
         if not active:
-            return
+            return None
         measure_gap = meter.steps == 0
 
         def loss(batch: MicroBatch) -> Tensor:
@@ -207,7 +267,7 @@ class Learner:
             ref_M = None if ref_logprobs is None else torch.cat([ref_logprobs[i] for i in chosen])
             return (self._token_loss(batch, scores, ref_M, weight_M, meter) * weight_M).sum()
 
-        self._step([rows[i] for i in active], loss, meter)
+        return self._step([rows[i] for i in active], loss, meter, part, lr_scale, target_kl)
 
     def _token_loss(
         self, batch: MicroBatch, scores: TokenScores, ref_M: Tensor | None, weight_M: Tensor, meter: Meter
@@ -235,11 +295,25 @@ class Learner:
         meter.add("clip_fraction", terms.clipped_N)
         meter.add("dual_clip_fraction", terms.dual_clipped_N)
         meter.add("approx_kl", -terms.log_ratio_N)
+        meter.move(terms.log_ratio_N)
         return loss_M
 
-    def _step(self, rows: list[Row], loss_of: Callable[[MicroBatch], Tensor], meter: Meter) -> None:
-        """Accumulate the gradient over micro-batches, check it, and only then change the weights."""
-        self.optimizer.zero_grad()
+    def _step(
+        self,
+        rows: list[Row],
+        loss_of: Callable[[MicroBatch], Tensor],
+        meter: Meter,
+        part: Part,
+        lr_scale: float = 1.0,
+        target_kl: float | None = None,
+    ) -> float:
+        """Accumulate the gradient over micro-batches, check it, and only then change the weights.
+
+        Returns:
+            How far the policy had moved before the step; too far beyond `target_kl` and the step is not taken.
+        """
+        optimizer = part.optimizer
+        optimizer.zero_grad()
         try:
             for batch in pack(rows, self.config.max_tokens_per_microbatch, self.device):
                 with autocast(self.config.precision, self.device):
@@ -247,34 +321,40 @@ class Learner:
                 if not torch.isfinite(loss):
                     raise TrainingError(_not_finite("loss", self.steps))
                 loss.backward()  # type: ignore[no-untyped-call]
-                self.optimizer.accumulate()
+                optimizer.accumulate()
                 meter.total("loss", loss.detach())
                 meter.count("forward_tokens", len(batch.input_ids_N))
+            moved = meter.moved()
+            if too_far(moved, target_kl):
+                return moved
             limit = self.config.max_grad_norm
             bound = math.inf if limit is None else limit
-            norms = [torch.nn.utils.clip_grad_norm_(parameters, bound) for parameters in self._clipped]
+            norms = [torch.nn.utils.clip_grad_norm_(parameters, bound) for parameters in part.clipped]
             if not all(torch.isfinite(norm) for norm in norms):
                 raise TrainingError(_not_finite("gradient", self.steps))
             cfg = self.config
             lr = lr_at(
-                self.steps,
+                part.steps,
                 lr=cfg.lr,
                 warmup_steps=cfg.warmup_steps,
                 total_steps=cfg.total_steps,
                 elapsed=self.elapsed,
                 schedule=cfg.schedule,
             )
-            self.optimizer.set_lr(lr)
-            self.optimizer.step()
-            if not all_finite(parameter for parameters in self._clipped for parameter in parameters):
+            lr *= lr_scale * part.rate
+            optimizer.set_lr(lr)
+            optimizer.step()
+            if not all_finite(parameter for parameters in part.clipped for parameter in parameters):
                 raise TrainingError(
                     f"training diverged: the weights are not finite after optimiser step {self.steps}; "
                     "lower the learning rate."
                 )
         finally:
-            self.optimizer.zero_grad()
+            optimizer.zero_grad()
         self.steps += 1
+        part.steps += 1
         meter.end_step(norms[0], lr)
+        return moved
 
     # ---- helpers
 
@@ -310,9 +390,9 @@ class Learner:
             for row, moved in zip(rows, self._by_row(rows, score), strict=True)
         ]
 
-    def _split(self, rows: int, epoch: int) -> list[list[int]]:
+    def _split(self, rows: int, epoch: int, parts: int) -> list[list[int]]:
         """Row numbers of each mini-batch; shuffled, in a way that depends on the seed and the update only."""
-        parts = min(self.config.mini_batches, rows)
+        parts = min(parts, rows)
         if parts <= 1:
             return [list(range(rows))] if rows else []
         rng = np.random.default_rng(derive_seed(self.config.seed, "mini-batches", self.updates, epoch))

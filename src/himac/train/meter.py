@@ -17,6 +17,7 @@ class Meter:
         self._counts: dict[str, float] = {"forward_tokens": 0.0}
         self._gap_max: list[Tensor] = []
         self._lr = 0.0
+        self._moved: tuple[float | Tensor, int] = (0.0, 0)
 
     def add(self, name: str, values_M: Tensor) -> None:
         """Token-weighted mean."""
@@ -35,6 +36,18 @@ class Meter:
         self.add("logprob_gap_mean", gap_M)
         if len(gap_M):
             self._gap_max.append(gap_M.max())
+
+    def move(self, log_ratio_M: Tensor) -> None:
+        """How far the policy is from the one that sampled, at these tokens of the step under way."""
+        total, count = self._moved
+        ratio_M = log_ratio_M.detach().double()
+        self._moved = (total + (ratio_M.exp() - 1.0 - ratio_M).sum(), count + len(ratio_M))
+
+    def moved(self) -> float:
+        """The k3 estimate of that KL divergence, a mean over the step's tokens."""
+        total, count = self._moved
+        self._moved = (0.0, 0)
+        return float(total) / max(1, count)
 
     def end_step(self, grad_norm: Tensor, lr: float) -> None:
         self.total("grad_norm", grad_norm)

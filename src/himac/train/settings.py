@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -13,6 +14,20 @@ if TYPE_CHECKING:  # settings are checked before torch is imported
     from himac.train.optim import OptimizerKind, ScheduleKind
 
 CreditKind = Literal["uniform", "dgpo"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolePace:
+    """What differs for the rows of one role.
+
+    Attributes:
+        lr_scale: Factor on the learning rate.
+        epochs, mini_batches: In place of the learner's; `None`: those.
+    """
+
+    lr_scale: float = 1.0
+    epochs: int | None = None
+    mini_batches: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +52,11 @@ class LearnerConfig:
             with the policy's, whose step large errors of the critic then shrink.
         value_lr: Learning rate of the heads as a multiple of `lr`.
         value_warmup: Updates at the start in which the heads alone are trained.
+        target_kl: An update ends before a step at which the policy has moved half as far again from the one that
+            sampled, and the rate of later updates follows how far it moved (see `train.parts`). `None` is off.
+        apart: Rows of each role are trained one role after the other, each with an optimiser state, a warm-up and a
+            rate of its own.
+        roles: What differs for a role, by its name; with `apart`.
         credit: `dgpo` redistributes advantages over tokens, see `train.credit`.
         freeze_vision: The vision tower of a model that sees pictures stays as it is.
         keep_reference: Keep the frozen reference though no loss needs it (`Learner.reference_logprobs`).
@@ -71,6 +91,9 @@ class LearnerConfig:
     value_detach: bool
     value_lr: float
     value_warmup: int
+    target_kl: float | None
+    apart: bool
+    roles: Mapping[str, RolePace]
     credit: CreditKind
     credit_temperature: float
     freeze_vision: bool
@@ -78,6 +101,10 @@ class LearnerConfig:
 
     def __post_init__(self) -> None:
         """Refuse settings that contradict one another."""
+        if self.roles and not self.apart:
+            raise ConfigError(
+                "train.learner.roles is for roles that are trained apart; set train.learner.apart=true or leave it out."
+            )
         if self.schedule != "constant" and self.total_steps is None:
             raise ConfigError(f"a {self.schedule} schedule needs total_steps; set it or use schedule=constant.")
         if self.aggregation == "seq-mean-token-sum-norm" and self.aggregation_horizon is None:

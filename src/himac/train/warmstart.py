@@ -147,6 +147,9 @@ def warmstart(
         value_heads=0,
         keep_reference=False,
         freeze_vision=settings.freeze_vision,
+        target_kl=None,
+        apart=False,
+        roles={},
         mini_batches=1,
         epochs=1,
     )

@@ -213,12 +213,12 @@ def test_reference_stays_and_holds_the_model_back(model: Any) -> None:
 
 def test_mini_batches_take_every_row_once_per_epoch(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     learner = Learner(model, config(mini_batches=3, epochs=2))
-    parts = [learner._split(10, epoch) for epoch in range(2)]
+    parts = [learner._split(10, epoch, 3) for epoch in range(2)]
     for part in parts:
         assert sorted(i for batch in part for i in batch) == list(range(10))
         assert [len(batch) for batch in part] == [4, 3, 3]
     assert parts[0] != parts[1]
-    assert learner._split(2, 0) in ([[0], [1]], [[1], [0]])
+    assert learner._split(2, 0, 3) in ([[0], [1]], [[1], [0]])
     assert learner.update(sampled_rows(model))["optimizer_steps"] == 6
 
 

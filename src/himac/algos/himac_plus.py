@@ -1,0 +1,76 @@
+"""HiMAC with nested executions: several sampled executions of each blueprint, and every step trains both roles.
+
+Beyond the paper. Algorithm 1 spends about half of its steps on greedy executions that train the planner alone, and the
+rest on one blueprint. Here the planner compares the mean returns of its blueprints' executions, the executor compares
+executions of one blueprint; grouping by prefix as in prime-rl's hierarchical GRPO. Steps have credit of their own.
+
+Shape suffixes: E episodes of a task, T turns of an episode.
+"""
+# ruff: noqa: N806
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from himac.algos.advantages import Float64Array, group_relative, relative_by_group
+from himac.algos.base import Phase, PhaseContext, PhaseOutcome
+from himac.algos.graph import graph_step_advantages
+from himac.algos.groups import sample_groups
+from himac.algos.sampling import HierarchicalSampler
+from himac.config import HimacPlusConfig
+from himac.rollout.rows import planner_rows, returns, turn_rows
+from himac.seeding import derive_seed
+from himac.types import Episode, Group, Row, Task
+
+Subgoals = tuple[str, ...]
+
+
+class HimacPlus:
+    """One phase, `nested`; rows of both roles."""
+
+    def __init__(self, config: HimacPlusConfig, sampler: HierarchicalSampler) -> None:
+        self.config, self.sampler = config, sampler
+        self.tasks_per_iteration = config.tasks
+
+    @property
+    def phases(self) -> tuple[tuple[str, Phase], ...]:
+        return (("nested", self.nested),)
+
+    def nested(self, at: PhaseContext, tasks: Sequence[Task], carry: Any) -> PhaseOutcome:
+        """Sampled blueprints, each executed several times; gradient on blueprint tokens and on executor tokens."""
+        plans, copies = self.config.plans, self.config.executions
+
+        def sample(tasks: Sequence[Task]) -> list[list[Episode]]:
+            blueprints = self.sampler.propose(tasks, plans, derive_seed(at.seed, "plan"), at.env_seed)
+            attempts = [[z for z in candidates for _ in range(copies)] for candidates in blueprints]
+            return self.sampler.execute(tasks, attempts, derive_seed(at.seed, "sample"), at.env_seed)
+
+        groups, counts = sample_groups("n", at, tasks, sample, self.config.resample)
+        planned = at.iteration % self.config.plan_every == 0
+        rows = [row for group in groups if planned for row in self._planner_rows(group)]
+        rows += [row for group in groups for row in turn_rows(group, self._turn_advantages(group))]
+        return PhaseOutcome(rows, groups, metrics=counts)
+
+    def _planner_rows(self, group: Group) -> list[Row]:
+        """Eq. 2 over the sampled blueprints; R(z) is the mean return of all executions of blueprints equal to z."""
+        values = dict[Subgoals, list[float]]()
+        for subgoals, episode in zip(_blueprints(group.episodes), group.episodes, strict=True):
+            values.setdefault(subgoals, []).append(episode.ret)
+        # Executions of one proposal share its tokens; each proposal is one row.
+        proposed = tuple({id(episode.plan): episode for episode in group.episodes}.values())
+        means = [float(np.mean(values[subgoals])) for subgoals in _blueprints(proposed)]
+        return planner_rows(Group(group.id, group.task, proposed), group_relative(means, self.config.std))
+
+    def _turn_advantages(self, group: Group) -> list[Float64Array]:
+        """Eq. 2 over the executions of equal blueprints, plus `step_weight` times the step's own advantage."""
+        config, episodes = self.config, group.episodes
+        episode_E = relative_by_group(returns(episodes), _blueprints(episodes), config.std)
+        steps = graph_step_advantages(episodes, self.sampler.setting, config.gamma)
+        return [base + config.step_weight * step_T for base, step_T in zip(episode_E, steps, strict=True)]
+
+
+def _blueprints(episodes: Sequence[Episode]) -> list[Subgoals]:
+    return [episode.blueprint.subgoals if episode.blueprint else () for episode in episodes]

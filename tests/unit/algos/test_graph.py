@@ -1,0 +1,165 @@
+"""Values over the graph of visited states: by hand, and what must hold for any set of episodes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from himac.algos.graph import comparable_rewards, graph_advantages, graph_step_advantages
+from himac.algos.steps import discounted_returns
+from himac.config_file import load_config
+from himac.rollout.episode import Setting
+from himac.types import Episode, Role, Segment, StopReason, Task, Turn
+from support.toy import ColourBenchmark
+
+Walk = list[tuple[str, str, float]]
+"""State, action and reward of each turn."""
+
+
+def solved(*walks: Walk, gamma: float = 0.5) -> list[np.ndarray]:
+    columns = [[[turn[part] for turn in walk] for walk in walks] for part in range(3)]
+    return graph_advantages(*columns, [[True] * len(walk) for walk in walks], gamma)  # type: ignore[arg-type]
+
+
+def test_by_hand() -> None:
+    # Both go through the hall: one wins from there, the other goes back to the door and gives up.
+    # V(hall) = (8 + 0.5 V(door)) / 2 and V(door) = (0.5 V(hall) + 0.5 V(hall) + 0) / 3, as door is left three times.
+    # So V(door) = V(hall) / 3, V(hall) = 4 + V(hall) / 12 = 48 / 11, V(door) = 16 / 11.
+    won, lost = solved(
+        [("door", "in", 0.0), ("hall", "take", 8.0)],
+        [("door", "in", 0.0), ("hall", "back", 0.0), ("door", "wait", 0.0)],
+    )
+    # Q(door, in) = 0.5 * 48 / 11 = 24 / 11 and Q(door, wait) = 0; Q(hall, take) = 8, Q(hall, back) = 8 / 11.
+    np.testing.assert_allclose(won, [8 / 11, 40 / 11], rtol=1e-6)
+    np.testing.assert_allclose(lost, [8 / 11, -40 / 11, -16 / 11], rtol=1e-6)
+
+
+def test_what_others_found_behind_a_state_counts() -> None:
+    """The first walk failed, but it went where the second one won from: its step there is the better one."""
+    failed, won, stayed = solved(
+        [("door", "in", 0.0), ("hall", "wait", 0.0)],
+        [("hall", "take", 8.0)],
+        [("door", "wait", 0.0)],
+    )
+    assert failed[0] > 0 > stayed[0]
+    assert won[0] > 0 > failed[1]
+
+
+def test_a_turn_without_a_step_takes_no_time() -> None:
+    walks = [[("a", "x", 0.0), ("b", "y", 4.0)], [("a", "z", 0.0)]]
+    columns = [[[turn[part] for turn in walk] for walk in walks] for part in range(3)]
+    with_step = graph_advantages(*columns, [[True, True], [True]], 0.5)[0][0]  # type: ignore[arg-type]
+    without = graph_advantages(*columns, [[False, True], [True]], 0.5)[0][0]  # type: ignore[arg-type]
+    assert (with_step, without) == (pytest.approx(1.0), pytest.approx(2.0))  # 2 or 4 against 0, less their mean
+
+
+def test_a_circle_of_talk_is_worth_nothing() -> None:
+    walks = [[("a", "x", 0.0)] * 5, [("a", "y", 0.0)]]
+    columns = [[[turn[part] for turn in walk] for walk in walks] for part in range(3)]
+    found = graph_advantages(*columns, [[False] * 5, [False]], 0.9)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(np.concatenate(found), 0.0)
+
+
+def test_episodes_without_turns() -> None:
+    first, second = solved([], [("a", "x", 1.0)])
+    assert (len(first), second.tolist()) == (0, [0.0])
+    assert [len(one) for one in solved([], [])] == [0, 0]
+
+
+walks = st.lists(
+    st.lists(st.tuples(st.sampled_from("abcd"), st.sampled_from("xyz"), st.floats(-1, 1)), max_size=6),
+    min_size=1,
+    max_size=5,
+)
+
+
+@given(walks, st.floats(0.1, 0.99))
+def test_the_mean_advantage_of_a_state_is_zero(given_walks: list[Walk], gamma: float) -> None:
+    """V(s) is the mean of Q(s, a) over the visits: no state as such is pushed up or down."""
+    found = np.concatenate(solved(*given_walks, gamma=gamma))
+    states = np.array([turn[0] for walk in given_walks for turn in walk])
+    for state in np.unique(states):
+        assert found[states == state].sum() == pytest.approx(0.0, abs=1e-6)
+
+
+@given(walks, st.floats(0.1, 0.99))
+def test_one_tried_action_has_no_advantage(given_walks: list[Walk], gamma: float) -> None:
+    obedient = [[(state, "x", reward) for state, _, reward in walk] for walk in given_walks]
+    assert not np.concatenate(solved(*obedient, gamma=gamma)).any()
+
+
+@given(st.lists(st.lists(st.floats(-1, 1), min_size=1, max_size=5), min_size=2, max_size=4), st.floats(0.1, 0.99))
+def test_where_walks_meet_at_the_start_only_it_is_the_return(rewards: list[list[float]], gamma: float) -> None:
+    """Without another meeting the graph is a tree, and Q is the discounted return of the walk."""
+    tree = [
+        [("root" if t == 0 else f"{n}/{t}", str(n), reward) for t, reward in enumerate(walk)]
+        for n, walk in enumerate(rewards)
+    ]
+    returns = np.array([sum(reward * gamma**t for t, reward in enumerate(walk)) for walk in rewards])
+    firsts = [advantages[0] for advantages in solved(*tree, gamma=gamma)]
+    np.testing.assert_allclose(firsts, returns - returns.mean(), atol=1e-6)
+
+
+# ---- from episodes
+
+SETTING = Setting(ColourBenchmark(), load_config(None, ["env.step_limit=8", "env.invalid_penalty=-0.5"]), 400)
+FAILURES = [reason for reason in StopReason if reason is not StopReason.SUCCESS]
+
+
+def turn(anchor: str = "", action: str | None = "go", reward: float = 0.0, invalid: bool = False) -> Turn:
+    return Turn(action, "", reward - 0.5 * invalid, invalid, action is None, 0, 0, anchor)
+
+
+def made(stop: StopReason, *segments: list[Turn]) -> Episode:
+    empty = np.zeros(0, np.int32)
+    parts = tuple(
+        Segment(Role.EXECUTOR, empty, empty.astype(bool), empty.astype(np.float32), tuple(turns), "goal")
+        for turns in segments
+    )
+    return Episode(Task("t", "kind"), 0, None, None, parts, 0.0, stop, sum(len(turns) for turns in segments))
+
+
+def worth(turns: list[Turn], stop: StopReason, gamma: float) -> list[float]:
+    """What the episode is worth from each turn on."""
+    values, later = list[float](), 0.0
+    rewards = comparable_rewards(made(stop, turns), SETTING, gamma)
+    for reward, one in zip(reversed(rewards), reversed(turns), strict=True):
+        later = reward + (gamma if one.action is not None else 1.0) * later
+        values.append(later)
+    return values[::-1]
+
+
+ways = st.lists(st.sampled_from(["valid", "invalid", "talk"]), min_size=1, max_size=8)
+
+
+@given(ways, st.sampled_from(FAILURES), st.sampled_from([0.5, 0.9, 0.99]))
+def test_neither_quitting_nor_failing_slowly_pays(kinds: list[str], stop: StopReason, gamma: float) -> None:
+    """Where the environment pays its worst, 0 here, a failure is worth the same from every turn on, however it went."""
+    turns = [turn(action=None if kind == "talk" else "go", invalid=kind == "invalid") for kind in kinds]
+    np.testing.assert_allclose(worth(turns, stop, gamma), -0.5 / (1 - gamma))
+
+
+def test_what_the_environment_paid_stays() -> None:
+    # 3 now and the floor behind it: 3 - 0.5 - 0.5 * 0.5 / (1 - 0.5) ... = 3 - 1
+    assert worth([turn(reward=3.0)], StopReason.FAILURE, 0.5) == [pytest.approx(2.0)]
+    assert worth([turn(reward=3.0), turn(reward=10.0)], StopReason.SUCCESS, 0.5) == [8.0, 10.0]
+
+
+def test_without_a_meeting_these_are_the_discounted_returns() -> None:
+    rewards = comparable_rewards(made(StopReason.SUCCESS, [turn(reward=1.0), turn(reward=4.0)]), SETTING, 0.5)
+    np.testing.assert_array_equal(discounted_returns(rewards, 0.5), [3.0, 4.0])
+
+
+def test_a_rejected_action_leaves_the_state_as_it_was() -> None:
+    """The second turn stands where the first one did, whatever the environment answered."""
+    stuck = made(StopReason.FAILURE, [turn("door", "fly", invalid=True), turn("Nothing happens.", "fly", invalid=True)])
+    gone = made(StopReason.SUCCESS, [turn("door", "go", reward=10.0)])
+    first, second = graph_step_advantages([stuck, gone], SETTING, 0.9)
+    assert first[0] == first[1] < 0 < second[0]
+
+
+def test_states_of_different_sub_goals_are_different() -> None:
+    one = made(StopReason.SUCCESS, [turn("hall", "a")], [turn("hall", "b", reward=10.0)])
+    assert not np.concatenate(graph_step_advantages([one], SETTING, 0.9)).any(), "one action was tried in each"
