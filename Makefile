@@ -12,7 +12,7 @@ help:
 	@echo "make install  create $(VENV) and install himac with its pinned dependencies"
 	@echo "make demo     train a small model on the household tasks that ship with himac"
 	@echo "make test     lint, types, import layers and tests"
-	@echo "make test-arithmetic  the learning tests on 8 seeds, under each arithmetic of the CPU, for about 40 minutes"
+	@echo "make test-arithmetic  the learning tests on 8 seeds, under each arithmetic of the CPU, up to an hour"
 	@echo "make attack   try to break runs, files and environments, for at most 30 minutes"
 	@echo "make clean    remove $(VENV), caches and build products (runs/ is kept)"
 
