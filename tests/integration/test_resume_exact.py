@@ -22,6 +22,7 @@ from himac.config import Config
 from himac.config_file import parse_config
 from himac.engines.local import loading, vision
 from himac.rollout.runtime import build_benchmark, build_runtime
+from himac.train import trainer
 from himac.train.checkpoint import save_model
 from himac.train.learner import Learner
 from himac.train.value import VALUE_FILE
@@ -182,6 +183,8 @@ def test_pictures_are_resumed_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(vision, "_encode", uneven)
     monkeypatch.setattr(himac.cli.train, "build_benchmark", build_benchmark)
+    # The same boards each time, in turn: the reference meets pictures again.
+    monkeypatch.setattr(trainer, "draw_tasks", lambda pool, count, seed, iteration: [pool[iteration % 2], pool[1]])
     config = parse_config(PICTURES)
     check(config, tmp_path)
 
