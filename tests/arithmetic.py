@@ -106,13 +106,15 @@ def measure(kind: str, threads: int, seeds: int, algorithms: list[str] | None) -
 
 
 def write(path: Path, found: dict[tuple[str, int], list[dict[str, Any]]]) -> None:
-    """Add the curves to the file, in place of earlier ones of the same algorithm under the same arithmetic."""
-    curves = json.loads(path.read_text(encoding="utf-8"))["curves"] if path.exists() else {}
+    """Add the curves to the file, in place of earlier ones of the same algorithm, arithmetic and processor."""
+    earlier = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"machine": {}}
+    here = machine()
+    curves = earlier["curves"] if earlier["machine"].get("processor") == here["processor"] else {}
     for (kind, threads), part in found.items():
         name, measured = f"{kind}, {threads} thread(s)", {run["algorithm"] for run in part}
         curves[name] = [run for run in curves.get(name, []) if run["algorithm"] not in measured] + part
     figures = {
-        "machine": machine(),
+        "machine": here,
         "measured": time.strftime("%Y-%m-%d"),
         "failed": sum(run["objection"] is not None for part in curves.values() for run in part),
         "curves": curves,
