@@ -39,7 +39,7 @@ ATTACKS: tuple[Attack, ...] = (
     Attack("terminal: escape sequences", words.escapes, 500, 20),
     Attack("keys", words.keys, 60, 12),
     Attack("two writers of one run", writers.two, 10, 1, limit_s=240.0),
-    Attack("resume: killed up to five times, continued", resume.killed_and_resumed, tries=20, sample=1, limit_s=900),
+    Attack("resume: killed up to five times, continued", resume.killed_and_resumed, tries=6, sample=1, limit_s=900),
     Attack("tokens: control strings in texts from outside", tokens.role_forged, tries=2000, sample=28),
     Attack("tokens: role strings in demonstrated actions", tokens.reply_forged, tries=700, sample=14),
     Attack("environments: misbehave in this process", environments.here, tries=104, sample=52, limit_s=10),
