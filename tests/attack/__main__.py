@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
@@ -18,6 +20,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m attack", description=__doc__)
     parser.add_argument("--only", help="attacks whose name holds this text")
     parser.add_argument("--share", type=float, default=1.0, help="share of the tries of each attack")
+    parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1), help="attacks at a time")
     parser.add_argument("--json", type=Path, help="write the figures here")
     parser.add_argument("--before", type=Path, help="figures of another version, for a column beside")
     options = parser.parse_args()
@@ -26,8 +29,8 @@ def main() -> int:
     started, outcomes = time.monotonic(), list[Outcome]()
     print(f"| attack | tried | {'failures before | ' if before else ''}failures |")
     print("|---|---|---|---|" if before else "|---|---|---|")
-    for attack in chosen:
-        outcome = run(attack, max(1, round(options.share * attack.tries)))
+    pool = ThreadPoolExecutor(options.jobs)  # each attack has a process of its own
+    for outcome in pool.map(lambda attack: run(attack, max(1, round(options.share * attack.tries))), chosen):
         outcomes.append(outcome)
         was = before.get(outcome.name)
         column = "" if not before else "– | " if was is None else f"{was['failed']} of {was['tried']} | "
