@@ -43,7 +43,7 @@ class Wordy(CarelessColours):
     texts = PromptTexts(planner="Plan. " * 12, executor="Act. Goal. " * 8, flat="Act. " * 16)
 
     def __init__(self) -> None:
-        super().__init__(12)
+        super().__init__(12, 12)
 
     def make_env(self) -> gymnasium.Env[str, str]:
         return Hesitant()
