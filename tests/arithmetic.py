@@ -85,7 +85,7 @@ def runs(seeds: int, algorithms: list[str] | None) -> Iterator[dict[str, Any]]:
 
 def measure(kind: str, threads: int, seeds: int, algorithms: list[str] | None) -> list[dict[str, Any]]:
     """The curves under one arithmetic, from a process of its own, as rows of the table."""
-    # Threads that spin while they wait make the runs ten times slower where cores are shared.
+    # Threads that spin while they wait make the runs about six times slower where cores are shared.
     environment = {"ATEN_CPU_CAPABILITY": kind, "OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}
     chosen = ["--algorithms", *algorithms] if algorithms else []
     child = subprocess.run(
