@@ -76,8 +76,8 @@ MEANINGS = {
     "env.train_split": "Split of training, of demonstrations and of the tokenizer.",
     "env.eval_split": "Split of evaluation.",
     "env.step_limit": "Environment steps of an episode. A failure counts the steps not taken as bad ones.",
-    "env.invalid_penalty": "Reward of an action that the environment rejects. A failed episode pays it for each step "
-    "it did not take, too: below 0 a slow failure returns more than a fast one, at 0 they return the same.",
+    "env.invalid_penalty": "Reward of an action that the environment rejects. A failed episode pays it for every step "
+    "of the limit, so that neither quitting nor failing slowly nor failing tidily pays.",
     "env.workers": "Processes that run environments. 0 runs them in this process.",
     "env.overlap": "Steps of the local engine that an environment may work beside. 0: the engine waits after each "
     "step. 2 is faster with `env.workers` and environments that need a millisecond or more.",

@@ -29,6 +29,7 @@ class Gigpo(FlatAlgorithm[GigpoConfig]):
                 group,
                 turn_advantages(
                     group,
+                    self.sampler.setting.costs,
                     gamma=config.gamma,
                     weight=config.step_weight,
                     std=config.std,

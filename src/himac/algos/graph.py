@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from himac.algos.advantages import Float64Array
-from himac.rollout.episode import Setting
+from himac.rollout.returns import FailureCosts
 from himac.types import Episode
 
 _END = -1
@@ -74,48 +74,15 @@ def _numbered(keys: Iterable[Hashable]) -> tuple[NDArray[np.int64], int]:
     return np.array([known.setdefault(key, len(known)) for key in keys], dtype=np.int64), len(known)
 
 
-def graph_step_advantages(episodes: Sequence[Episode], setting: Setting, gamma: float) -> list[Float64Array]:
+def graph_step_advantages(episodes: Sequence[Episode], costs: FailureCosts, gamma: float) -> list[Float64Array]:
     """What each turn of the episodes of a task is worth, float64 [T] for each episode.
 
-    A state is what was observed and how many sub-goals are done, so executions of several blueprints meet in it; a
-    rejected action leaves it as it was.
+    A state is what was observed and how many sub-goals are done, so executions of several blueprints meet in it.
     """
     return graph_advantages(
-        [_states(episode) for episode in episodes],
+        [[(turn.anchor, n) for n, part in enumerate(e.segments) for turn in part.turns] for e in episodes],
         [[(turn.action, turn.sub_done) for turn in episode.turns] for episode in episodes],
-        [comparable_rewards(episode, setting, gamma) for episode in episodes],
+        [costs.turn_rewards(episode, gamma) for episode in episodes],
         [[turn.action is not None for turn in episode.turns] for episode in episodes],
         gamma,
     )
-
-
-def comparable_rewards(episode: Episode, setting: Setting, gamma: float) -> list[float]:
-    """Reward of each turn, such that discounted sums of failures can be compared from any turn on.
-
-    In a failure each step pays the penalty of an invalid action, and after the last turn every step is the worst, for
-    ever. From any turn on a failure is then worth one constant, (worst step + invalid penalty) / (1 - gamma), plus
-    what the environment paid beyond its worst: neither quitting nor failing slowly pays.
-
-    Args:
-        gamma: Discount, below 1.
-    """
-    rewards, penalty = [turn.reward for turn in episode.turns], setting.config.env.invalid_penalty
-    if not rewards or episode.success:
-        return rewards
-    for n, turn in enumerate(episode.turns):
-        if turn.action is not None and not turn.invalid:
-            rewards[n] += penalty
-    # `worst_step` holds the penalty already. A last turn without a step is followed by that state at once.
-    rewards[-1] += setting.worst_step * (gamma if episode.turns[-1].action is not None else 1.0) / (1 - gamma)
-    return rewards
-
-
-def _states(episode: Episode) -> list[Hashable]:
-    states, anchor = list[Hashable](), ""
-    invalid = False
-    for number, segment in enumerate(episode.segments):
-        for turn in segment.turns:
-            anchor = anchor if invalid else turn.anchor
-            states.append((anchor, number))
-            invalid = turn.invalid
-    return states

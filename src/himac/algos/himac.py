@@ -69,7 +69,7 @@ class Himac:
     def _micro_advantages(self, group: Group) -> list[Float64Array]:
         """Eq. 2 over the executions of z*; not in the paper: plus `step_weight` times GiGPO's step advantage."""
         weight, gamma, std = self.config.step_weight, self.config.gamma, self.config.std
-        return turn_advantages(group, weight=weight, gamma=gamma, std=std, step_std=std)
+        return turn_advantages(group, self.sampler.setting.costs, weight=weight, gamma=gamma, std=std, step_std=std)
 
     def _select(self, at: PhaseContext, group: Group) -> Selected:
         """Eq. 4, z* = argmax R; ties: one that can be executed, fewer steps, then fewer sub-goals, then the first."""

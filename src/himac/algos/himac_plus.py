@@ -68,7 +68,7 @@ class HimacPlus:
         """Eq. 2 over the executions of equal blueprints, plus `step_weight` times the step's own advantage."""
         config, episodes = self.config, group.episodes
         episode_E = relative_by_group(returns(episodes), _blueprints(episodes), config.std)
-        steps = graph_step_advantages(episodes, self.sampler.setting, config.gamma)
+        steps = graph_step_advantages(episodes, self.sampler.setting.costs, config.gamma)
         return [base + config.step_weight * step_T for base, step_T in zip(episode_E, steps, strict=True)]
 
 

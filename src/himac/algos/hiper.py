@@ -28,7 +28,6 @@ from himac.algos.hae import (
     value_positions,
 )
 from himac.algos.sampling import FlatSampler
-from himac.algos.steps import step_rewards
 from himac.config import HiperConfig
 from himac.rollout.rows import segment_row
 from himac.types import BoolArray, Episode, FloatArray, Group, Row, Segment, Task, Turn, ValueTargets
@@ -130,7 +129,7 @@ class Hiper(FlatAlgorithm[HiperConfig]):
         return _Attempt(
             row=row,
             rewards_S=shaped_rewards(
-                np.array(step_rewards(episode)),
+                np.array(self.sampler.setting.costs.turn_rewards(episode, self.config.gamma)),
                 switch_S,
                 [decision.subgoal for decision in decisions],
                 keep_penalty=self.config.keep_penalty,

@@ -17,7 +17,6 @@ from himac.algos.base import Critic, PhaseContext, PhaseOutcome
 from himac.algos.flat import FlatAlgorithm
 from himac.algos.gae import gae, turn_rewards, whiten
 from himac.algos.sampling import FlatSampler
-from himac.algos.steps import step_rewards
 from himac.config import PpoConfig
 from himac.rollout.rows import segment_row
 from himac.types import Episode, FloatArray, Group, Row, Task, ValueTargets
@@ -79,8 +78,9 @@ class Ppo(FlatAlgorithm[PpoConfig]):
 
     def _rewards(self, attempts: Sequence[tuple[Row, Episode]]) -> list[Float64Array]:
         """Rewards of the tokens, [T] an episode, less the KL penalty log pi - log ref of each (k1)."""
+        costs = self.sampler.setting.costs
         rewards = [
-            turn_rewards([turn.end for turn in episode.turns], step_rewards(episode), row.loss_mask)
+            turn_rewards([turn.end for turn in episode.turns], costs.turn_rewards(episode), row.loss_mask)
             for row, episode in attempts
         ]
         if self.config.reward_kl:

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 
 from himac.algos.advantages import Float64Array, group_relative, relative_by_group
 from himac.config import StatisticsKind, StdKind
+from himac.rollout.returns import FailureCosts
 from himac.rollout.rows import returns
 from himac.types import Episode, Group
 
@@ -23,17 +24,15 @@ def discounted_returns(rewards_T: ArrayLike, gamma: float, stepped_T: Sequence[b
 
     Args:
         rewards_T: Rewards of one episode in the order of time, [T].
-        stepped_T: Turns that took an environment step, by default all. The others take no time, wherever they stand:
-            talk puts no reward and no penalty off.
+        stepped_T: Turns that took an environment step, by default all. The others take no time: talk puts no reward
+            and no penalty off.
 
     Returns:
         float64 [T].
     """
     returns_T = np.array(rewards_T, dtype=np.float64)
-    stepped_T = [True] * len(returns_T) if stepped_T is None else stepped_T
-    last = max((t for t, stepped in enumerate(stepped_T) if stepped), default=0)
     for t in range(len(returns_T) - 2, -1, -1):
-        returns_T[t] += returns_T[t + 1] * (gamma if stepped_T[t] and t < last else 1.0)
+        returns_T[t] += returns_T[t + 1] * (gamma if stepped_T is None or stepped_T[t] else 1.0)
     return returns_T
 
 
@@ -93,20 +92,9 @@ def joint_advantages(
     return np.add(np.asarray(episode_B, dtype=np.float64), weight * step_B)
 
 
-def step_rewards(episode: Episode) -> list[float]:
-    """Reward of each turn; what a failure costs beyond (see `rollout.returns`) is paid in the last one.
-
-    Their sum is the return of the episode. A failing end returns no more, from any turn on and under any discount,
-    than the same episode played on without success.
-    """
-    rewards = [turn.reward for turn in episode.turns]
-    if rewards and not episode.success:
-        rewards[-1] += episode.ret - sum(rewards)
-    return rewards
-
-
 def turn_advantages(
     group: Group,
+    costs: FailureCosts,
     *,
     gamma: float,
     weight: float,
@@ -120,6 +108,7 @@ def turn_advantages(
     A state is what the policy saw, and for an executor the active sub-goal with it.
 
     Args:
+        costs: What failing costs, for the step returns.
         gamma: Discount of step returns.
         weight: omega; 0 leaves the episode-level advantage.
         std: Standard deviation at the episode level.
@@ -139,11 +128,12 @@ def turn_advantages(
     if weight:
         states = [(turn.anchor, s.subgoal) for episode in episodes for s in episode.segments for turn in s.turns]
         anchor_group_B = anchor_groups([a for a, _ in states], [subgoal for _, subgoal in states], similarity)
-        returns_B = np.concatenate([_step_returns(episode, gamma) for episode in episodes])
+        returns_B = np.concatenate([_step_returns(episode, costs, gamma) for episode in episodes])
         episode_B = joint_advantages(episode_B, returns_B, anchor_group_B, weight=weight, std=step_std)
     ends = np.cumsum([len(episode.turns) for episode in episodes])
     return np.split(episode_B, ends[:-1])
 
 
-def _step_returns(episode: Episode, gamma: float) -> Float64Array:
-    return discounted_returns(step_rewards(episode), gamma, [turn.action is not None for turn in episode.turns])
+def _step_returns(episode: Episode, costs: FailureCosts, gamma: float) -> Float64Array:
+    stepped = [turn.action is not None for turn in episode.turns]
+    return discounted_returns(costs.turn_rewards(episode, gamma), gamma, stepped)

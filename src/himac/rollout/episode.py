@@ -15,7 +15,7 @@ from himac.engines.base import Completion, SamplingParams
 from himac.envs.base import Benchmark
 from himac.envs.pool import EnvResult
 from himac.rollout.program import Command, Generate, GenerateMany, Release, Reset, Step, program
-from himac.rollout.returns import episode_return
+from himac.rollout.returns import FailureCosts
 from himac.scene import Content, pictures_in, plain, retold
 from himac.seeding import derive_seed
 from himac.types import Blueprint, Episode, Role, Segment, StopReason, Task, Turn
@@ -76,8 +76,10 @@ class Setting:
     watcher: Watcher | None = None
 
     @property
-    def worst_step(self) -> float:
-        return min(self.benchmark.worst_step_reward, 0.0) + self.config.env.invalid_penalty
+    def costs(self) -> FailureCosts:
+        env = self.config.env
+        worst = min(self.benchmark.worst_step_reward, 0.0)
+        return FailureCosts(worst, env.invalid_penalty, self.config.agent.failure_penalty, env.step_limit)
 
 
 @dataclass(slots=True)
@@ -93,6 +95,7 @@ class _World:
     reward_sum: float = 0.0
     score: float | None = None
     steps: int = 0
+    invalid_steps: int = 0
     stop: StopReason | None = None
     error: str | None = None
     invalid: bool = False
@@ -116,8 +119,9 @@ class _World:
             return
         config = self.setting.config
         self.steps += 1
-        self._see(result)
         self.invalid = result.info.get("invalid", False)
+        self.invalid_steps += self.invalid
+        self._see(result)
         self.score = result.info.get("score")
         reward = self.setting.benchmark.reward_scale * result.reward
         reward += config.env.invalid_penalty if self.invalid else 0.0
@@ -131,7 +135,8 @@ class _World:
 
     def _see(self, result: EnvResult) -> None:
         self.observation = result.observation
-        self.anchor = result.info.get("anchor", str(result.observation))
+        # A rejected action changes nothing: what the environment says of it names no other state.
+        self.anchor = result.info.get("anchor", self.anchor if self.invalid else str(result.observation))
 
     def start(self, subgoal: str) -> Content:
         """What a segment starts with: the benchmark's words, and the pictures of the last observation."""
@@ -157,16 +162,15 @@ class _World:
 
     def episode(self, task: Task, seed: int, segments: Sequence[Segment], proposal: Proposal | None = None) -> Episode:
         """The record of what has come to its end."""
-        config, stop = self.setting.config, self.stop
+        stop = self.stop
         assert stop is not None
-        limit, penalty = config.env.step_limit, config.agent.failure_penalty
         return Episode(
             task=task,
             seed=seed,
             blueprint=proposal.blueprint if proposal else None,
             plan=proposal.plan if proposal else None,
             segments=tuple(segments),
-            ret=episode_return(self.reward_sum, stop, self.steps, limit, self.setting.worst_step, penalty),
+            ret=self.setting.costs.episode_return(self.reward_sum, stop, self.steps, self.invalid_steps),
             stop=stop,
             env_steps=self.steps,
             wall_s=time.perf_counter() - self.started,

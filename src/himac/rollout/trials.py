@@ -13,7 +13,6 @@ from himac.agents.reflexion import ReflexionAgent
 from himac.engines.base import Completion, SamplingParams
 from himac.rollout.episode import Proposal, Setting, execute, flat_episode, propose
 from himac.rollout.program import Command, Commands, Generate, GenerateMany, Release, Reset, Step
-from himac.rollout.returns import episode_return
 from himac.scene import Content, pictures_in
 from himac.seeding import derive_seed
 from himac.types import Episode, StopReason, Task
@@ -156,16 +155,14 @@ def _trial(setting: Setting, task: Task, seed: int, attempt: Commands) -> Genera
     try:
         episode: Episode = yield from meter.follow(attempt)
     except _GaveUpError as error:
-        stop, limits = StopReason.ENGINE_ERROR, setting.config
+        stop = StopReason.ENGINE_ERROR
         episode = Episode(
             task=task,
             seed=seed,
             blueprint=None,
             plan=None,
             segments=(),
-            ret=episode_return(
-                0.0, stop, meter.steps, limits.env.step_limit, setting.worst_step, limits.agent.failure_penalty
-            ),
+            ret=setting.costs.episode_return(0.0, stop, meter.steps, invalid_steps=0),
             stop=stop,
             env_steps=meter.steps,
             wall_s=time.perf_counter() - started,

@@ -80,12 +80,13 @@ def test_gigpo_weighs_each_turn():
     outcome = algo.flat(AT, TASKS, None)
     rows = iter(outcome.rows)
     for group in outcome.groups:
-        expected = turn_advantages(group, gamma=0.95, weight=1.5, step_std="none")
+        expected = turn_advantages(group, algo.sampler.setting.costs, gamma=0.95, weight=1.5, step_std="none")
         late = np.array([len(episode.turns) == 3 for episode in group.episodes])
         assert 0 < late.sum() < 8
-        # From the start on: 10 at the second step, or -0.1 and 10 at the third.
+        # From the start on: 10 at the second step, or -0.1 and 10 at the third. The rejected action left the start.
         starts = np.where(late, -0.1 + 10 * 0.95**2, 10 * 0.95)
-        by_hand = group_relative(returns(group.episodes)) + 1.5 * (starts - starts.mean())
+        met = np.append(starts, np.full(late.sum(), 10 * 0.95))
+        by_hand = group_relative(returns(group.episodes)) + 1.5 * (starts - met.mean())
         np.testing.assert_allclose([values[0] for values in expected], by_hand)
         for episode, values in zip(group.episodes, expected, strict=True):
             row = next(rows)

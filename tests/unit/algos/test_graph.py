@@ -7,12 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from himac.algos.graph import comparable_rewards, graph_advantages, graph_step_advantages
+from himac.algos.graph import graph_advantages, graph_step_advantages
 from himac.algos.steps import discounted_returns
-from himac.config_file import load_config
-from himac.rollout.episode import Setting
-from himac.types import Episode, Role, Segment, StopReason, Task, Turn
-from support.toy import ColourBenchmark
+from himac.rollout.returns import FailureCosts
+from himac.types import StopReason
+from support.episodes import made, turn
 
 Walk = list[tuple[str, str, float]]
 """State, action and reward of each turn."""
@@ -104,62 +103,19 @@ def test_where_walks_meet_at_the_start_only_it_is_the_return(rewards: list[list[
 
 # ---- from episodes
 
-SETTING = Setting(ColourBenchmark(), load_config(None, ["env.step_limit=8", "env.invalid_penalty=-0.5"]), 400)
-FAILURES = [reason for reason in StopReason if reason is not StopReason.SUCCESS]
-
-
-def turn(anchor: str = "", action: str | None = "go", reward: float = 0.0, invalid: bool = False) -> Turn:
-    return Turn(action, "", reward - 0.5 * invalid, invalid, action is None, 0, 0, anchor)
-
-
-def made(stop: StopReason, *segments: list[Turn]) -> Episode:
-    empty = np.zeros(0, np.int32)
-    parts = tuple(
-        Segment(Role.EXECUTOR, empty, empty.astype(bool), empty.astype(np.float32), tuple(turns), "goal")
-        for turns in segments
-    )
-    return Episode(Task("t", "kind"), 0, None, None, parts, 0.0, stop, sum(len(turns) for turns in segments))
-
-
-def worth(turns: list[Turn], stop: StopReason, gamma: float) -> list[float]:
-    """What the episode is worth from each turn on."""
-    values, later = list[float](), 0.0
-    rewards = comparable_rewards(made(stop, turns), SETTING, gamma)
-    for reward, one in zip(reversed(rewards), reversed(turns), strict=True):
-        later = reward + (gamma if one.action is not None else 1.0) * later
-        values.append(later)
-    return values[::-1]
-
-
-ways = st.lists(st.sampled_from(["valid", "invalid", "talk"]), min_size=1, max_size=8)
-
-
-@given(ways, st.sampled_from(FAILURES), st.sampled_from([0.5, 0.9, 0.99]))
-def test_neither_quitting_nor_failing_slowly_pays(kinds: list[str], stop: StopReason, gamma: float) -> None:
-    """Where the environment pays its worst, 0 here, a failure is worth the same from every turn on, however it went."""
-    turns = [turn(action=None if kind == "talk" else "go", invalid=kind == "invalid") for kind in kinds]
-    np.testing.assert_allclose(worth(turns, stop, gamma), -0.5 / (1 - gamma))
-
-
-def test_what_the_environment_paid_stays() -> None:
-    # 3 now and the floor behind it: 3 - 0.5 - 0.5 * 0.5 / (1 - 0.5) ... = 3 - 1
-    assert worth([turn(reward=3.0)], StopReason.FAILURE, 0.5) == [pytest.approx(2.0)]
-    assert worth([turn(reward=3.0), turn(reward=10.0)], StopReason.SUCCESS, 0.5) == [8.0, 10.0]
+COSTS = FailureCosts(worst_step=0.0, invalid=-0.5, failure=-1.0, step_limit=8)
 
 
 def test_without_a_meeting_these_are_the_discounted_returns() -> None:
-    rewards = comparable_rewards(made(StopReason.SUCCESS, [turn(reward=1.0), turn(reward=4.0)]), SETTING, 0.5)
+    rewards = COSTS.turn_rewards(made(StopReason.SUCCESS, [turn(1.0), turn(4.0)]), 0.5)
     np.testing.assert_array_equal(discounted_returns(rewards, 0.5), [3.0, 4.0])
 
 
-def test_a_rejected_action_leaves_the_state_as_it_was() -> None:
-    """The second turn stands where the first one did, whatever the environment answered."""
-    stuck = made(StopReason.FAILURE, [turn("door", "fly", invalid=True), turn("Nothing happens.", "fly", invalid=True)])
-    gone = made(StopReason.SUCCESS, [turn("door", "go", reward=10.0)])
-    first, second = graph_step_advantages([stuck, gone], SETTING, 0.9)
-    assert first[0] == first[1] < 0 < second[0]
-
-
-def test_states_of_different_sub_goals_are_different() -> None:
-    one = made(StopReason.SUCCESS, [turn("hall", "a")], [turn("hall", "b", reward=10.0)])
-    assert not np.concatenate(graph_step_advantages([one], SETTING, 0.9)).any(), "one action was tried in each"
+def test_executions_of_two_blueprints_meet_where_as_many_subgoals_are_done() -> None:
+    """From the door both went on; what one of them did there is compared with what the other did."""
+    gone = made(StopReason.SUCCESS, [turn(anchor="hall"), turn(10.0, "door")], ["find the door", "leave"])
+    stayed = made(StopReason.FAILURE, [turn(anchor="hall"), turn(0.0, "door", "wait")], ["go to the door", "leave"])
+    # V(door) = (10 - 1 - 0.5 / (1 - 0.5)) / 2 = 4: leaving is worth 6 more, waiting 6 less. All went one way before.
+    first, second = graph_step_advantages([gone, stayed], COSTS, 0.5)
+    np.testing.assert_allclose(first, [0.0, 6.0], atol=1e-6)
+    np.testing.assert_allclose(second, [0.0, -6.0], atol=1e-6)

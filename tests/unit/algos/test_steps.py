@@ -13,40 +13,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from himac.algos.advantages import group_relative
-from himac.algos.steps import anchor_groups, discounted_returns, joint_advantages, step_rewards, turn_advantages
-from himac.rollout.returns import episode_return
-from himac.types import Episode, Group, Role, Segment, StopReason, Task, Turn
+from himac.algos.steps import anchor_groups, discounted_returns, joint_advantages, turn_advantages
+from himac.rollout.returns import FailureCosts
+from himac.types import Episode, Group, StopReason, Task, Turn
+from support import episodes
+from support.episodes import turn
 from support.golden import algorithm_cases
 from support.verl_forms import outcome_advantages, verl_eps
 
 TASK = Task("t", "kind")
-LIMIT, WORST, PENALTY = 8, -0.2, -1.0
-FAILURES = [reason for reason in StopReason if reason is not StopReason.SUCCESS]
+LIMIT = 8
+COSTS = FailureCosts(worst_step=-0.2, invalid=0.0, failure=-1.0, step_limit=LIMIT)
 STDS: Any = ("population", "sample", "none")
 
 
 def made(turns: Sequence[Turn], stop: StopReason, subgoals: Sequence[str | None] = (None,)) -> Episode:
-    """An episode of these turns, with the return that a rollout gives it; the turns are spread over the sub-goals."""
+    """An episode of these turns, with the return that a rollout gives it."""
     steps = sum(turn.action is not None for turn in turns)
-    ret = episode_return(sum(turn.reward for turn in turns), stop, steps, LIMIT, WORST, PENALTY)
-    empty = np.zeros(0, np.int32)
-    shares = np.array_split(np.arange(len(turns)), len(subgoals))
-    segments = tuple(
-        Segment(
-            Role.EXECUTOR if goal else Role.FLAT,
-            empty,
-            empty.astype(bool),
-            empty.astype(np.float32),
-            tuple(turns[n] for n in share),
-            goal,
-        )
-        for goal, share in zip(subgoals, shares, strict=True)
-    )
-    return Episode(TASK, 0, None, None, segments, ret, stop, steps)
-
-
-def turn(reward: float = 0.0, anchor: str = "", action: str | None = "go") -> Turn:
-    return Turn(action, "", reward, False, action is None, 0, 0, anchor)
+    ret = COSTS.episode_return(sum(turn.reward for turn in turns), stop, steps, invalid_steps=0)
+    return episodes.made(stop, turns, subgoals, ret)
 
 
 def group(*episodes: Episode) -> Group:
@@ -147,7 +132,7 @@ def test_returns_by_hand() -> None:
     # no time passes in the second turn: 1 + 0.5 * (2 + 4)
     np.testing.assert_array_equal(discounted_returns([1.0, 2.0, 4.0], 0.5, [True, False, True]), [4.0, 6.0, 4.0])
     # nor in a last turn that only ends the episode: its penalty belongs to the step before it
-    np.testing.assert_array_equal(discounted_returns([1.0, 2.0, -4.0], 0.5, [True, True, False]), [0.0, -2.0, -4.0])
+    np.testing.assert_array_equal(discounted_returns([1.0, 2.0, -4.0], 0.5, [True, True, False]), [1.0, 0.0, -4.0])
     np.testing.assert_array_equal(discounted_returns([0.0, -4.0], 0.5, [False, False]), [-4.0, -4.0])
     assert discounted_returns([], 0.5).shape == (0,)
 
@@ -168,15 +153,16 @@ def test_joint_advantages_by_hand() -> None:
     # Both episodes begin in `door`. One wins at once, the other walks around and fails.
     won = made([turn(10.0, "door")], StopReason.SUCCESS)
     lost = made([turn(0.0, "door"), turn(0.0, "yard")], StopReason.STEP_LIMIT)
-    # lost: R = -1 - 6 * 0.2 = -2.2 at the last step, -1.1 at the first one when discounted by 0.5
+    # lost: R = -1 - 6 * 0.2 = -2.2. From the door on, -1 - 0.2 / (1 - 0.5) for failing and 0.2 + 0.5 * 0.2 for two
+    # steps that cost nothing: -1.1.
     options: Any = {"gamma": 0.5, "std": "none", "step_std": "none"}
-    first, second = turn_advantages(group(won, lost), weight=2.0, **options)
+    first, second = turn_advantages(group(won, lost), COSTS, weight=2.0, **options)
     np.testing.assert_allclose(first, [6.1 + 2 * 5.55])
     np.testing.assert_allclose(second, [-6.1 - 2 * 5.55, -6.1])
-    first, second = turn_advantages(group(won, lost), weight=0.0, **options)
+    first, second = turn_advantages(group(won, lost), COSTS, weight=0.0, **options)
     np.testing.assert_allclose([*first, *second], [6.1, -6.1, -6.1])
     # over rows the mean return is (10 - 2.2 - 2.2) / 3
-    first, second = turn_advantages(group(won, lost), weight=0.0, statistics="rows", **options)
+    first, second = turn_advantages(group(won, lost), COSTS, weight=0.0, statistics="rows", **options)
     np.testing.assert_allclose([*first, *second], [8.1333333, -4.0666667, -4.0666667], rtol=1e-6)
 
 
@@ -187,59 +173,23 @@ def test_an_executor_s_state_has_the_active_subgoal() -> None:
     slow = made(turns, StopReason.FAILURE, ["find", "put"])
     flat = made(turns, StopReason.FAILURE)
     options: Any = {"gamma": 1.0, "weight": 1.0, "std": "none", "step_std": "none"}
-    _, split = turn_advantages(group(fast, slow), **options)
-    _, whole = turn_advantages(group(made([turn(10.0, "hall")], StopReason.SUCCESS), flat), **options)
+    _, split = turn_advantages(group(fast, slow), COSTS, **options)
+    _, whole = turn_advantages(group(made([turn(10.0, "hall")], StopReason.SUCCESS), flat), COSTS, **options)
     assert split[1] == group_relative([10.0, slow.ret], "none")[1], "alone under its sub-goal"
     assert whole[1] < split[1]
 
 
 def test_an_episode_without_turns_counts_in_the_group() -> None:
     episodes = [made([turn(10.0)], StopReason.SUCCESS), made([], StopReason.CONTEXT_LIMIT)]
-    first, second = turn_advantages(group(*episodes), gamma=0.9, weight=1.0, std="none")
+    first, second = turn_advantages(group(*episodes), COSTS, gamma=0.9, weight=1.0, std="none")
     np.testing.assert_allclose(first, [(10.0 - episodes[1].ret) / 2])
     assert len(second) == 0
 
 
 # ---- properties
 
-reward = st.floats(WORST, 1.0)
+reward = st.floats(COSTS.worst_step, 1.0)
 history = st.lists(reward, min_size=1, max_size=LIMIT)
-
-
-@given(history, st.sampled_from(FAILURES))
-def test_the_rewards_of_the_turns_add_up_to_the_return(rewards: list[float], stop: StopReason) -> None:
-    for end in (stop, StopReason.SUCCESS):
-        episode = made([turn(value) for value in rewards], end)
-        assert sum(step_rewards(episode)) == pytest.approx(episode.ret, abs=1e-9)
-        assert step_rewards(episode)[:-1] == rewards[:-1]
-
-
-@given(history, st.lists(reward, min_size=LIMIT, max_size=LIMIT), st.sampled_from(FAILURES), st.floats(0.05, 1.0))
-def test_quitting_never_pays_in_step_returns(
-    before: list[float], after: list[float], stop: StopReason, gamma: float
-) -> None:
-    """From every turn on, a failing end returns no more than playing on to the limit without success."""
-    quit_now = made([turn(value) for value in before], stop)
-    played = [*before, *after][:LIMIT]
-    played_on = made([turn(value) for value in played], StopReason.STEP_LIMIT)
-    early, late = (discounted_returns(step_rewards(episode), gamma) for episode in (quit_now, played_on))
-    assert (early <= late[: len(early)] + 1e-9).all()
-
-
-@given(history, st.data(), st.floats(0.05, 1.0))
-def test_talk_between_steps_never_pays(rewards: list[float], data: st.DataObject, gamma: float) -> None:
-    """Turns without an environment step (a padded plan's bare `<sub_done>`) put the failure off by nothing."""
-    short = [turn(value) for value in rewards]
-    padded = list(short)
-    for _ in range(data.draw(st.integers(1, 4))):
-        padded.insert(data.draw(st.integers(0, len(padded))), turn(action=None))
-
-    def returns_of(turns: list[Turn]) -> list[float]:
-        stepped = [one.action is not None for one in turns]
-        values = discounted_returns(step_rewards(made(turns, StopReason.PLAN_EXHAUSTED)), gamma, stepped)
-        return [value for value, acted in zip(values, stepped, strict=True) if acted]
-
-    np.testing.assert_allclose(returns_of(padded), returns_of(short), atol=1e-9)
 
 
 @pytest.mark.parametrize("std", STDS)
@@ -252,7 +202,7 @@ def test_groups_without_variance_contribute_exactly_zero(
     episodes = [made([turn(value, str(n)) for n, value in enumerate(rewards)], stop) for _ in range(size)]
     for statistics in ("trajectories", "rows"):
         settings: Any = {"std": std, "step_std": std, "statistics": statistics}
-        advantages = turn_advantages(group(*episodes), gamma=gamma, weight=weight, **settings)
+        advantages = turn_advantages(group(*episodes), COSTS, gamma=gamma, weight=weight, **settings)
         assert not np.concatenate(advantages).any()
 
 
@@ -262,6 +212,6 @@ def test_states_met_once_have_no_step_advantage(histories: list[list[float]], ga
         made([turn(value, f"{n}/{t}") for t, value in enumerate(rewards)], StopReason.FAILURE)
         for n, rewards in enumerate(histories)
     ]
-    with_steps = turn_advantages(group(*episodes), gamma=gamma, weight=5.0)
-    without = turn_advantages(group(*episodes), gamma=gamma, weight=0.0)
+    with_steps = turn_advantages(group(*episodes), COSTS, gamma=gamma, weight=5.0)
+    without = turn_advantages(group(*episodes), COSTS, gamma=gamma, weight=0.0)
     np.testing.assert_array_equal(np.concatenate(with_steps), np.concatenate(without))

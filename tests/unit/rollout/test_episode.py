@@ -151,8 +151,9 @@ def test_a_row_ends_with_its_last_sampled_token():
 
 
 def test_anchors_are_what_was_seen_before_the_reply():
+    """A rejected action leaves the state, and its anchor, as they were."""
     episode, _ = play(["red", "<sub_done>", "fly", "blue"], given_plan("say red", "say blue"))
-    assert [turn.anchor for turn in episode.turns] == ["start", "you said red", "you said red", "Nothing happens."]
+    assert [turn.anchor for turn in episode.turns] == ["start", "you said red", "you said red", "you said red"]
 
 
 class LabelledColours(ColourEnv):

@@ -189,8 +189,8 @@ def test_an_engine_that_gives_up_ends_the_episode_and_the_series(kind: Any) -> N
     assert episode.env_steps == 2
     assert not episode.success
     assert done[0].spent == Spent(2, 200, 20)
-    # The failure penalty and, for the step not taken, the worst reward of a step (an invalid action).
-    assert episode.ret == pytest.approx(-1.0 - 0.1)
+    # The failure penalty, and that of an invalid action for each of the three steps of the limit.
+    assert episode.ret == pytest.approx(-1.0 - 3 * 0.1)
     assert len(engine.requests) == 3
 
 

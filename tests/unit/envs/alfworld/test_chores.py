@@ -21,7 +21,7 @@ from himac.envs.alfworld.state import State
 from himac.envs.base import Benchmark, demonstrations
 from himac.envs.check import check_benchmark
 from himac.errors import ConfigError, DataError
-from himac.rollout.returns import episode_return
+from himac.rollout.returns import FailureCosts
 from himac.types import StopReason
 from support.alfworld_problems import game
 
@@ -119,7 +119,8 @@ def test_a_failure_keeps_what_it_earned() -> None:
     # Two of four chores pay 10 x 2 / 4 = 5, and the failure costs 1.
     benchmark = ChoresBenchmark(4)
     paid = benchmark.reward_scale * (0.25 + 0.25)
-    assert episode_return(paid, StopReason.PLAN_EXHAUSTED, 20, 72, benchmark.worst_step_reward, -1.0) == 4.0
+    costs = FailureCosts(benchmark.worst_step_reward, invalid=0.0, failure=-1.0, step_limit=72)
+    assert costs.episode_return(paid, StopReason.PLAN_EXHAUSTED, 20, 0) == 4.0
 
 
 def test_the_episode_ends_at_the_step_limit() -> None:

@@ -18,7 +18,7 @@ from himac.envs.sokoban.level import make_level
 from himac.envs.sokoban.solver import solve
 from himac.envs.sokoban.state import State
 from himac.errors import ConfigError, DataError
-from himac.rollout.returns import episode_return
+from himac.rollout.returns import FailureCosts
 from himac.scene import in_words, observed
 from himac.types import StopReason
 
@@ -150,21 +150,22 @@ def test_stopping_early_never_pays(data: str) -> None:
     """No play that fails has a return below that of the same play cut earlier, but for boxes that it lost since."""
     benchmark = SokobanBenchmark(f"builtin:{data}")
     env, rng = benchmark.make_env(), random.Random(0)
-    worst = benchmark.worst_step_reward - 0.1
+    costs = FailureCosts(benchmark.worst_step_reward, invalid=-0.1, failure=-1.0, step_limit=30)
     for task in benchmark.tasks("valid")[:40]:
         env.reset(options=dict(task.options))
-        sums, covered, total, won = [0.0], [env.unwrapped.state.covered], 0.0, False
+        sums, covered, total, invalid, won = [(0.0, 0)], [env.unwrapped.state.covered], 0.0, 0, False
         for _ in range(30):
             _, reward, won, _, info = env.step(rng.choice(["up", "down", "left", "right"]))
             total += reward - 0.1 * info["invalid"]
-            sums.append(total)
+            invalid += info["invalid"]
+            sums.append((total, invalid))
             covered.append(info["boxes_on_target"])
             if won:
                 break
         if not won:
             returns = [
-                episode_return(value, StopReason.PLAN_EXHAUSTED, steps, 30, worst, -1.0)
-                for steps, value in enumerate(sums)
+                costs.episode_return(value, StopReason.PLAN_EXHAUSTED, steps, rejected)
+                for steps, (value, rejected) in enumerate(sums)
             ]
             lost = [max(before - covered[-1], 0) for before in covered]
             assert all(early <= returns[-1] + boxes + 1e-9 for early, boxes in zip(returns, lost, strict=True))
