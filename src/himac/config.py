@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
@@ -226,10 +227,12 @@ class HimacPlusConfig(_Node):
 
     A turn of the executor has the advantage of its execution among those of its blueprint, plus `step_weight` times
     its own by the values of the states that the task's episodes visited. The planner is trained in every
-    `plan_every`-th iteration.
+    `plan_every`-th iteration. Unless they are given, `train.learner` has `apart: true`, `epochs: 3`,
+    `mini_batches: 4` and `target_kl: 0.02`.
     """
 
     trains: ClassVar[Trained] = "hierarchical"
+    learner: ClassVar[Mapping[str, Any]] = {"apart": True, "epochs": 3, "mini_batches": 4, "target_kl": 0.02}
     name: Literal["himac-plus"] = "himac-plus"
     tasks: Positive = 16
     plans: Annotated[int, Field(ge=2)] = 2

@@ -17,7 +17,7 @@ from typing import Any, get_args
 import yaml
 from pydantic import ValidationError
 
-from himac.config import AlgoConfig, Config, GrpoConfig, HimacConfig, Trained
+from himac.config import AlgoConfig, Config, GrpoConfig, HimacConfig, HimacPlusConfig, Trained
 from himac.errors import ConfigError
 from himac.files import SETTINGS_BYTES, parse_yaml, read_text
 
@@ -58,9 +58,9 @@ def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -
 def parse_config(tree: dict[str, Any]) -> Config:
     """Validate a plain tree; the message of a failure names the first offending key.
 
-    Unless they are given, `agent.name` is the agent that the algorithm trains, and `warmstart.formats` the format of
-    that agent. With `algo.hierarchy: false` the result is flat GRPO over the flat agent, with groups of
-    `algo.executions` episodes.
+    Unless they are given, `agent.name` is the agent that the algorithm trains, `warmstart.formats` the format of
+    that agent, and with `himac-plus` some keys of `train.learner` are those it was measured with. With
+    `algo.hierarchy: false` the result is flat GRPO over the flat agent, with groups of `algo.executions` episodes.
     """
     algo = tree.get("algo")
     if isinstance(algo, dict) and "name" not in algo:
@@ -73,7 +73,7 @@ def parse_config(tree: dict[str, Any]) -> Config:
 
 def _followed(config: Config) -> Config:
     """The configuration with what follows from the algorithm, where nothing else is given."""
-    algo, agent, warm = config.algo, config.agent, config.warmstart
+    algo, agent, warm, train = config.algo, config.agent, config.warmstart, config.train
     if isinstance(algo, HimacConfig) and not algo.hierarchy:
         algo = GrpoConfig(tasks=algo.tasks, samples=algo.executions, std=algo.std, resample=algo.resample)
         agent = agent.model_copy(update={"name": algo.trains})
@@ -82,7 +82,11 @@ def _followed(config: Config) -> Config:
     if "formats" not in warm.model_fields_set:
         shown = agent.name if agent.name in get_args(Trained) else algo.trains
         warm = warm.model_copy(update={"formats": (shown,)})
-    return config.model_copy(update={"algo": algo, "agent": agent, "warmstart": warm})
+    if isinstance(algo, HimacPlusConfig):
+        open_keys = algo.learner.keys() - train.learner.model_fields_set
+        learner = train.learner.model_copy(update={key: algo.learner[key] for key in open_keys})
+        train = train.model_copy(update={"learner": learner})
+    return config.model_copy(update={"algo": algo, "agent": agent, "warmstart": warm, "train": train})
 
 
 def save_config(config: Config, path: Path) -> None:

@@ -49,6 +49,11 @@ _RUNS: tuple[dict[str, Any], ...] = (
         "agent": {"name": "hierarchical"},
         "train": {"rollout_workers": 2},
     },
+    {
+        "algo": {"name": "himac-plus", "tasks": 2, "plans": 2, "executions": 2},
+        "agent": {"name": "hierarchical"},
+        "train": {"learner": {"lr": 1e-3, "mini_batches": 2, "epochs": 2, "apart": True, "target_kl": 0.02}},
+    },
 )
 
 

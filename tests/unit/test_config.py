@@ -76,6 +76,16 @@ def test_one_switch_takes_the_hierarchy_away(tmp_path: Path) -> None:
         parse_config({"algo": {"hierarchy": False, "plan": 3}})
 
 
+def test_himac_plus_brings_the_learner_it_was_measured_with(tmp_path: Path) -> None:
+    config = parse_config({"algo": {"name": "himac-plus"}, "train": {"learner": {"epochs": 2, "lr": 1e-3}}})
+    learner = config.train.learner
+    assert (learner.apart, learner.mini_batches, learner.target_kl) == (True, 4, 0.02)
+    assert (learner.epochs, learner.lr) == (2, 1e-3), "what is given stays"
+    save_config(config, tmp_path / "c.yaml")
+    assert load_config(tmp_path / "c.yaml") == config
+    assert parse_config({"train": {"learner": {}}}).train.learner == Config().train.learner
+
+
 FILE = """
 algo: {name: himac, tasks: 3, plans: 4, executions: 5, std: none}
 agent: {name: hierarchical, max_context: 300}
