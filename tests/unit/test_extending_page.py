@@ -77,12 +77,12 @@ def test_the_algorithm(monkeypatch: pytest.MonkeyPatch) -> None:
     method = known["reinforce"]
     assert (chosen.trains, method.heads(chosen)) == ("flat", 0)
 
-    cfg = load_config(None, ["agent.name=flat", "env.step_limit=12", "agent.max_context=600"])
+    cfg = load_config(None, ["agent.name=flat", "env.step_limit=6", "agent.max_context=400"])
     rng = random.Random(0)
-    engine = ScriptedEngine(lambda prompt, request: rng.choice(("red", "green", "fly")))
+    engine = ScriptedEngine(lambda prompt, request: rng.choice(prompt.split("Task: ")[1].split()[:2]))
     agent = FlatAgent(ByteTokenizer(), ColourBenchmark.texts, cfg.agent)
     with EnvPool(ColourBenchmark().make_env) as pool:
-        sampler = FlatSampler(Setting(ColourBenchmark(), cfg, 600), agent, Collector(engine, pool))
+        sampler = FlatSampler(Setting(ColourBenchmark(), cfg, 400), agent, Collector(engine, pool))
         ((_, phase),) = method.build(chosen, sampler).phases
         outcome = phase(PhaseContext(0, 1), ColourBenchmark().tasks("train")[:2], None)
     assert [len(group.episodes) for group in outcome.groups] == [4, 4]
