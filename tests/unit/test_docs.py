@@ -67,8 +67,8 @@ def defined(dotted: str) -> bool:
 
 
 def test_every_word_has_one_meaning_and_a_place_in_the_code() -> None:
-    rows = [[cell.strip() for cell in row.strip("|").split("|")] for row in ARCHITECTURE.split("## Words")[1].splitlines()]
-    rows = [row for row in rows if len(row) == 4][2:]
+    table = [line for line in ARCHITECTURE.split("## Words")[1].splitlines() if line.startswith("|")][2:]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
     words = [word for row in rows for word in row[0].split(", ")]
     assert len(words) == len(set(words)) > 40
     assert [row[2] for row in rows if not all(map(defined, re.findall(r"`([\w.]+)`", row[2])))] == []
