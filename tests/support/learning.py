@@ -186,9 +186,9 @@ def objection(success: Sequence[float]) -> str | None:
     first, last = success[0], success[-3:]
     if not 0.1 < first < 0.55:
         return f"starts at {first:.2f}, where little can be learned"
-    if statistics.mean(last) <= first + 0.35:
+    if statistics.mean(last) < max(0.8, first + 0.35):
         return f"goes from {first:.2f} to {statistics.mean(last):.2f} only"
-    if min(last) <= first + 0.25:
+    if min(last) < max(0.7, first + 0.25):
         return f"rises from {first:.2f} and falls back to {min(last):.2f}"
     return None
 
