@@ -71,7 +71,8 @@ MEANINGS = {
     "init.vision.heads": "Its attention heads. The width is a multiple of 4 times their number.",
     "init.vision.intermediate": "Width of its feed-forward part.",
     "init.vision.max_pixels": "Pictures of more pixels are scaled down.",
-    "env.name": "Benchmark: `alfworld`, an installed one, or `gym:<Gymnasium id>`.",
+    "env.name": "Benchmark: `alfworld`, `chores`, `sokoban`, `webshop`, an installed one, `<module>:<class>`, or "
+    "`gym:<Gymnasium id>`.",
     "env.kwargs": "Arguments of the benchmark. Those of ALFWorld are in alfworld.md.",
     "env.train_split": "Split of training, of demonstrations and of the tokenizer.",
     "env.eval_split": "Split of evaluation.",

@@ -27,7 +27,7 @@ _BASE: dict[str, Any] = {
     "threads": 1,
     "init": {"vocab_size": 512, "hidden_size": 32, "layers": 2, "heads": 2, "kv_heads": 1, "max_position": 512}
     | {"tokenizer_games": 8},
-    "env": {"name": "alfworld", "kwargs": {"data": "builtin:small"}, "step_limit": 8},
+    "env": {"name": "support.paying:PayingHousehold", "kwargs": {"data": "builtin:small"}, "step_limit": 8},
     "agent": {
         "max_context": 512,
         "planner": {"max_subgoals": 5, "max_tokens": 64},

@@ -9,16 +9,27 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from himac.train.value import VALUE_FILE
 from support.cli import Cli, lines
 
 
 @pytest.fixture(scope="module")
-def reference(tiny_yaml: Path, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+def paying_yaml(tiny_yaml: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The games of `tiny_yaml`, in which every command earns something."""
+    tree = yaml.safe_load(tiny_yaml.read_text(encoding="utf-8"))
+    tree["env"]["name"] = "support.paying:PayingHousehold"
+    path = tmp_path_factory.mktemp("paying") / "paying.yaml"
+    path.write_text(yaml.safe_dump(tree), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def reference(paying_yaml: Path, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """`metrics.jsonl` of the run that nothing disturbs."""
     folder = tmp_path_factory.mktemp("reference")
-    done = Cli(folder).run("train", tiny_yaml, "--run-dir", "run", "--model", tiny_model)
+    done = Cli(folder).run("train", paying_yaml, "--run-dir", "run", "--model", tiny_model)
     assert done.code == 0, done.err
     assert done.err == ""
     return (folder / "run" / "metrics.jsonl").read_bytes()
@@ -41,8 +52,8 @@ def test_the_reference_run_does_something(reference: bytes) -> None:
     assert records[-1]["env_steps"] > 20
 
 
-def test_a_second_run_is_identical(reference: bytes, cli: Cli, tiny_yaml: Path, tiny_model: Path) -> None:
-    assert cli.run("train", tiny_yaml, "--run-dir", "run", "--model", tiny_model).code == 0
+def test_a_second_run_is_identical(reference: bytes, cli: Cli, paying_yaml: Path, tiny_model: Path) -> None:
+    assert cli.run("train", paying_yaml, "--run-dir", "run", "--model", tiny_model).code == 0
     assert (cli.folder / "run" / "metrics.jsonl").read_bytes() == reference
 
 
@@ -98,16 +109,16 @@ def check(points: list[Callable[[Path], bool]], cli: Cli, config: Path, model: P
 
 @pytest.mark.parametrize("points", FAST.values(), ids=FAST.keys())
 def test_killed_and_resumed(
-    points: list[Callable[[Path], bool]], cli: Cli, tiny_yaml: Path, tiny_model: Path, reference: bytes
+    points: list[Callable[[Path], bool]], cli: Cli, paying_yaml: Path, tiny_model: Path, reference: bytes
 ) -> None:
-    check(points, cli, tiny_yaml, tiny_model, reference)
+    check(points, cli, paying_yaml, tiny_model, reference)
 
 
-def test_a_critic_is_resumed_exactly(cli: Cli, tiny_yaml: Path, tiny_model: Path) -> None:
+def test_a_critic_is_resumed_exactly(cli: Cli, paying_yaml: Path, tiny_model: Path) -> None:
     """Value heads, their optimiser state and the critic's warm-up; killed while the second update is under way."""
     learner = ["train.learner.value_warmup=1", "train.learner.credit=dgpo", "train.learner.kl_coef=0"]
     settings = ["algo={name: ppo, tasks: 2, samples: 3, reward_kl: 0.05}", "agent.name=flat", *learner]
-    start = ("train", tiny_yaml, "--model", tiny_model, "train.eval_every=0", *settings)
+    start = ("train", paying_yaml, "--model", tiny_model, "train.eval_every=0", *settings)
     assert cli.run(*start, "--run-dir", "whole").code == 0
     run, _ = kill_and_resume(cli, start, [after("metrics.jsonl", 1)])
     whole = cli.folder / "whole"
@@ -126,17 +137,19 @@ def test_a_critic_is_resumed_exactly(cli: Cli, tiny_yaml: Path, tiny_model: Path
 @pytest.mark.slow
 @pytest.mark.parametrize("points", SLOW.values(), ids=SLOW.keys())
 def test_killed_and_resumed_elsewhere(
-    points: list[Callable[[Path], bool]], cli: Cli, tiny_yaml: Path, tiny_model: Path, reference: bytes
+    points: list[Callable[[Path], bool]], cli: Cli, paying_yaml: Path, tiny_model: Path, reference: bytes
 ) -> None:
-    check(points, cli, tiny_yaml, tiny_model, reference)
+    check(points, cli, paying_yaml, tiny_model, reference)
 
 
 @pytest.mark.slow
-def test_killed_in_initialisation_and_warm_start(cli: Cli, tiny_yaml: Path, tiny_model: Path, reference: bytes) -> None:
+def test_killed_in_initialisation_and_warm_start(
+    cli: Cli, paying_yaml: Path, tiny_model: Path, reference: bytes
+) -> None:
     """Stages before reinforcement learning are gone on with or kept whole, and end in the same model."""
     run, _ = kill_and_resume(
         cli,
-        ("train", tiny_yaml, "warmstart.checkpoint_steps=1"),
+        ("train", paying_yaml, "warmstart.checkpoint_steps=1"),
         [
             lambda run: (run / "config.yaml").exists(),
             lambda run: (run / "init").exists(),
@@ -152,9 +165,9 @@ def test_killed_in_initialisation_and_warm_start(cli: Cli, tiny_yaml: Path, tiny
 
 
 @pytest.mark.slow
-def test_a_killed_warm_start_command_goes_on(cli: Cli, tiny_yaml: Path, tiny_model: Path) -> None:
+def test_a_killed_warm_start_command_goes_on(cli: Cli, paying_yaml: Path, tiny_model: Path) -> None:
     model, kept = tiny_model.with_name("init"), cli.folder / "out.unfinished"
-    args = ("warmstart", tiny_yaml, "out", "--model", model, "warmstart.checkpoint_steps=1")
+    args = ("warmstart", paying_yaml, "out", "--model", model, "warmstart.checkpoint_steps=1")
     done = cli.start(*args).when(lambda: warm_steps(kept) >= 2).send(signal.SIGKILL)
     assert done.code == -signal.SIGKILL
     refused = cli.run(*args)
@@ -168,9 +181,9 @@ def test_a_killed_warm_start_command_goes_on(cli: Cli, tiny_yaml: Path, tiny_mod
 
 
 @pytest.mark.slow
-def test_more_iterations_can_be_added(cli: Cli, tiny_yaml: Path, tiny_model: Path, reference: bytes) -> None:
+def test_more_iterations_can_be_added(cli: Cli, paying_yaml: Path, tiny_model: Path, reference: bytes) -> None:
     """A finished run goes on; all but its closing evaluation, which comes too early, is what a long run gives."""
-    start = ("train", tiny_yaml, "--model", tiny_model)
+    start = ("train", paying_yaml, "--model", tiny_model)
     assert cli.run(*start, "--run-dir", "long", "train.iterations=4").code == 0
     assert cli.run(*start, "--run-dir", "short").code == 0
     assert cli.run(*start, "--run-dir", "short", "--resume", "train.iterations=4").code == 0

@@ -1,6 +1,7 @@
-"""Benchmarks by name: the built-in ones, Gymnasium ids, and those of installed packages.
+"""Benchmarks by name: the built-in ones, Gymnasium ids, classes of any module, and those of installed packages.
 
-A package adds one with an entry point:
+`my_module:MyBenchmark` names a class, of a module in the working directory too. A package adds a name of its own with
+an entry point:
 
     [project.entry-points."himac.benchmarks"]
     chess = "my_package.chess:ChessBenchmark"
@@ -11,6 +12,8 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
+import os
+import sys
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, cast
 
@@ -36,7 +39,7 @@ def make_benchmark(name: str, **kwargs: Any) -> Benchmark:
     """A benchmark by its name; its module is imported only now.
 
     Args:
-        name: A built-in or installed benchmark, or `gym:<Gymnasium id>`.
+        name: A built-in or installed benchmark, `gym:<Gymnasium id>`, or `<module>:<class>`.
         kwargs: `env.kwargs` of the configuration.
 
     Raises:
@@ -63,8 +66,10 @@ def _installed() -> dict[str, EntryPoint]:
 def _load(name: str) -> Any:
     """The class or function behind a name; built-in names cannot be replaced by a package."""
     try:
-        if name in BUILTIN:
-            module, _, attribute = BUILTIN[name].partition(":")
+        if ":" in name or name in BUILTIN:
+            module, _, attribute = BUILTIN.get(name, name).partition(":")
+            if name not in BUILTIN and os.getcwd() not in sys.path:  # a console script does not search there
+                sys.path.append(os.getcwd())
             return getattr(importlib.import_module(module), attribute)
         point = _installed().get(name)
         if point is not None:
@@ -74,13 +79,14 @@ def _load(name: str) -> Any:
             f"benchmark '{name}' needs the module '{error.name}'; install the package that brings it."
         ) from error
     except (ImportError, AttributeError) as error:
-        raise ConfigError(
-            f"the entry point of benchmark '{name}' cannot be loaded ({error}); reinstall its package."
-        ) from error
+        remedy = "correct the module or the name" if ":" in name else "reinstall its package"
+        raise ConfigError(f"benchmark '{name}' cannot be loaded ({error}); {remedy}.") from error
     known = benchmark_names()
     close = difflib.get_close_matches(name, known, n=1)
     suggestion = f"did you mean '{close[0]}'? " if close else ""
-    raise ConfigError(f"unknown benchmark '{name}'; {suggestion}known: {', '.join(known)}, gym:<Gymnasium id>.")
+    raise ConfigError(
+        f"unknown benchmark '{name}'; {suggestion}known: {', '.join(known)}, gym:<Gymnasium id>, <module>:<class>."
+    )
 
 
 def _check_arguments(name: str, factory: Any, kwargs: dict[str, Any]) -> None:
