@@ -213,13 +213,28 @@ class HimacConfig(_Node):
     plans: Annotated[int, Field(ge=2)] = 8
     executions: Annotated[int, Field(ge=2)] = 8
     std: StdKind = "population"
-    blueprint_selection: Literal["best", "random"] = "best"
+    blueprint_selection: Literal["best", "random", "learnability"] = "best"
     co_evolution: bool = True
     require_positive: bool = False
     resample: NonNegative = 0
+    resample_executions: NonNegative = 0
     score_executions: NonNegative = 0
     step_weight: Annotated[float, Field(ge=0)] = 0.0
     gamma: Discount = 0.95
+
+    @model_validator(mode="after")
+    def _switches_fit(self) -> HimacConfig:
+        if self.blueprint_selection == "learnability" and self.score_executions < 2:
+            raise ValueError(
+                "blueprint_selection=learnability compares how often sampled executions succeed; set "
+                "algo.score_executions to 2 or more, or algo.blueprint_selection=best"
+            )
+        if self.resample_executions and self.step_weight:
+            raise ValueError(
+                "resample_executions replaces groups with equal returns, whose steps teach all the same; set "
+                "algo.resample_executions=0 or algo.step_weight=0"
+            )
+        return self
 
 
 class HimacPlusConfig(_Node):
@@ -227,8 +242,9 @@ class HimacPlusConfig(_Node):
 
     A turn of the executor has the advantage of its execution among those of its blueprint, plus `step_weight` times
     its own by the values of the states that the task's episodes visited. The planner is trained in every
-    `plan_every`-th iteration. Unless they are given, `train.learner` has `apart: true`, `epochs: 3`,
-    `mini_batches: 4` and `target_kl: 0.02`.
+    `plan_every`-th iteration. `branches` more ends of a task's executions are sampled from the end of a sub-goal, that
+    of which it is least certain whether it leads to success. Unless they are given, `train.learner` has `apart: true`,
+    `epochs: 3`, `mini_batches: 4` and `target_kl: 0.02`.
     """
 
     trains: ClassVar[Trained] = "hierarchical"
@@ -241,6 +257,7 @@ class HimacPlusConfig(_Node):
     step_weight: Annotated[float, Field(ge=0)] = 5.0
     gamma: Annotated[float, Field(gt=0, lt=1)] = 0.95
     plan_every: Positive = 1
+    branches: NonNegative = 0
     resample: NonNegative = 0
 
 

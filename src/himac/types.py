@@ -139,6 +139,21 @@ class Segment:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Boundary:
+    """Where one sub-goal of an execution ends and the next begins: it can be gone on with from here once more.
+
+    Attributes:
+        done: Segments before it.
+        world: The episode's side (counts, rewards, last observation), plain values.
+        state: Snapshot of the environment; `None` where it has none.
+    """
+
+    done: int
+    world: Mapping[str, Any]
+    state: bytes | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Episode:
     """One finished attempt at a task.
 
@@ -150,6 +165,9 @@ class Episode:
         score: The benchmark's own score (`info["score"]`), `None` where it has none besides success.
         wall_s: Seconds from start to end, waiting included.
         error: Traceback text when `stop` is `ENV_ERROR`, the cause when it is `ENGINE_ERROR`.
+        solved: Share of successes among the sampled executions for which this one stands; `None`: for itself.
+        boundaries: Where branches may start; none unless they were asked for.
+        shared: The first so many segments are those of the episode that this one branched off from.
     """
 
     task: Task
@@ -163,6 +181,9 @@ class Episode:
     wall_s: float = 0.0
     error: str | None = None
     score: float | None = None
+    solved: float | None = None
+    boundaries: tuple[Boundary, ...] = ()
+    shared: int = 0
 
     @property
     def success(self) -> bool:
@@ -177,6 +198,11 @@ class Episode:
     def contexts(self) -> tuple[Segment, ...]:
         """The planner's segment, where there is one, and those of the executor."""
         return self.segments if self.plan is None else (self.plan, *self.segments)
+
+    @property
+    def own(self) -> tuple[Segment, ...]:
+        """The segments that were sampled for this episode: without those it shares."""
+        return self.segments[self.shared :]
 
     @property
     def turns(self) -> tuple[Turn, ...]:

@@ -39,7 +39,7 @@ def outcomes(runtime: Runtime) -> dict[str, PhaseOutcome]:
     tasks = runtime.benchmark.tasks("train")[:4]
     at = PhaseContext(0, 11)
     macro = algorithm.macro(at, tasks, None)
-    carry = [(task.id, (f"say {task.options['colours'][0]}",), 1.0) for task in tasks]
+    carry = [(task.id, [((f"say {task.options['colours'][0]}",), 1.0)]) for task in tasks]
     return {"macro": macro, "micro": algorithm.micro(at, tasks, carry)}
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Generic, TypeVar
 
 from himac.algos.base import Phase, PhaseContext, PhaseOutcome
-from himac.algos.groups import sample_groups
+from himac.algos.groups import other_tasks, sample_groups
 from himac.algos.sampling import FlatSampler
 from himac.config import FlatAlgoConfig
 from himac.seeding import derive_seed
@@ -33,7 +33,7 @@ class FlatAlgorithm(ABC, Generic[C]):
         def sample(tasks: Sequence[Task]) -> list[list[Episode]]:
             return self.sampler.rollout(tasks, self.config.samples, derive_seed(at.seed, "sample"), at.env_seed)
 
-        groups, metrics = sample_groups("", at, tasks, sample, self.config.resample)
+        groups, metrics = sample_groups("", at, tasks, sample, self.config.resample, other_tasks(at, tasks))
         return PhaseOutcome(self.rows(groups), groups, metrics=metrics)
 
     @abstractmethod

@@ -77,12 +77,15 @@ def _numbered(keys: Iterable[Hashable]) -> tuple[NDArray[np.int64], int]:
 def graph_step_advantages(episodes: Sequence[Episode], costs: FailureCosts, gamma: float) -> list[Float64Array]:
     """What each turn of the episodes of a task is worth, float64 [T] for each episode.
 
-    A state is what was observed and how many sub-goals are done, so executions of several blueprints meet in it.
+    A state is what was observed and how many sub-goals are done, so executions of several blueprints meet in it. Turns
+    that an episode shares with the one it branched off from are left out: each is seen once.
     """
+    turns = [[turn for part in episode.own for turn in part.turns] for episode in episodes]
+    rewards = [costs.turn_rewards(episode, gamma) for episode in episodes]
     return graph_advantages(
-        [[(turn.anchor, n) for n, part in enumerate(e.segments) for turn in part.turns] for e in episodes],
-        [[(turn.action, turn.sub_done) for turn in episode.turns] for episode in episodes],
-        [costs.turn_rewards(episode, gamma) for episode in episodes],
-        [[turn.action is not None for turn in episode.turns] for episode in episodes],
+        [[(turn.anchor, n) for n, part in enumerate(e.own, e.shared) for turn in part.turns] for e in episodes],
+        [[(turn.action, turn.sub_done) for turn in own] for own in turns],
+        [paid[len(paid) - len(own) :] for paid, own in zip(rewards, turns, strict=True)],
+        [[turn.action is not None for turn in own] for own in turns],
         gamma,
     )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 from typing import Any
 
 from himac.algos.advantages import Float64Array, group_relative
 from himac.algos.base import Phase, PhaseContext, PhaseOutcome
-from himac.algos.groups import merged, sample_groups
+from himac.algos.groups import merged, other_tasks, sample_groups
 from himac.algos.sampling import HierarchicalSampler
+from himac.algos.selection import Candidate, Subgoals, ranked_blueprints
 from himac.algos.steps import turn_advantages
 from himac.config import HimacConfig
 from himac.rollout.episode import Proposal
@@ -16,8 +18,9 @@ from himac.rollout.rows import planner_rows, returns, turn_rows
 from himac.seeding import derive_seed
 from himac.types import Episode, Group, Task
 
-Selected = tuple[str, tuple[str, ...], float]
-"""Id of a task, its z* and R(z*): all that phase B needs of phase A, in plain values that a checkpoint can hold."""
+Selected = tuple[str, list[Candidate]]
+"""Id of a task, and its z* with R(z*) before those that may take its place: all that phase B needs of phase A, in plain
+values that a checkpoint can hold."""
 
 
 class Himac:
@@ -41,23 +44,32 @@ class Himac:
             seed = derive_seed(at.seed, "greedy")
             return self.sampler.score(tasks, blueprints, seed, at.env_seed, self.config.score_executions)
 
-        groups, counts = sample_groups("a", at, tasks, sample, self.config.resample)
+        groups, counts = sample_groups("a", at, tasks, sample, self.config.resample, other_tasks(at, tasks))
         rows = [r for g in groups for r in planner_rows(g, group_relative(returns(g.episodes), self.config.std))]
-        return PhaseOutcome(rows, groups, [self._select(at, group) for group in groups], counts)
+        ranked = [(group.task.id, ranked_blueprints(group, self.config, at.seed)) for group in groups]
+        most = 1 + self.config.resample_executions
+        return PhaseOutcome(rows, groups, [(name, candidates[:most]) for name, candidates in ranked], counts)
 
     def micro(self, at: PhaseContext, tasks: Sequence[Task], carry: list[Selected]) -> PhaseOutcome:
-        """Phase B, lines 11-14: sampled executions of z*; gradient on executor tokens only."""
+        """Phase B, lines 11-14: sampled executions of z*; gradient on executor tokens only.
+
+        Not in the paper: `resample_executions` of the task's other blueprints stand in where all fare alike.
+        """
         known = {task.id: task for task in tasks}
-        others = {name for name, _, _ in carry} - known.keys()
+        others = {name for name, _ in carry} - known.keys()
         if others:  # tasks that phase A put in place of some; the pool may be large
             known |= {task.id: task for task in at.pool if task.id in others}
-        kept = [(known[name], z) for name, z, value in carry if value > 0 or not self.config.require_positive]
+        least = 0.0 if self.config.require_positive else -inf
+        kept = [[(known[name], z) for z, value in candidates if value > least] for name, candidates in carry]
+        queues = [iter(pairs) for pairs in kept if pairs]
 
-        def sample(tasks: Sequence[Task]) -> list[list[Episode]]:
-            chosen = [[Proposal.given(z)] * self.config.executions for _, z in kept]
-            return self.sampler.execute(tasks, chosen, derive_seed(at.seed, "sample"), at.env_seed)
+        def sample(pairs: Sequence[tuple[Task, Subgoals]]) -> list[list[Episode]]:
+            copies = [[Proposal.given(z)] * self.config.executions for _, z in pairs]
+            chosen = [task for task, _ in pairs]
+            return self.sampler.execute(chosen, copies, derive_seed(at.seed, "sample"), at.env_seed)
 
-        groups, counts = sample_groups("b", at, [task for task, _ in kept], sample)
+        first, tries = [next(queue) for queue in queues], self.config.resample_executions
+        groups, counts = sample_groups("b", at, first, sample, tries, lambda n: next(queues[n], None))
         rows = [r for group in groups for r in turn_rows(group, self._micro_advantages(group))]
         return PhaseOutcome(rows, groups, metrics=counts)
 
@@ -70,13 +82,3 @@ class Himac:
         """Eq. 2 over the executions of z*; not in the paper: plus `step_weight` times GiGPO's step advantage."""
         weight, gamma, std = self.config.step_weight, self.config.gamma, self.config.std
         return turn_advantages(group, self.sampler.setting.costs, weight=weight, gamma=gamma, std=std, step_std=std)
-
-    def _select(self, at: PhaseContext, group: Group) -> Selected:
-        """Eq. 4, z* = argmax R; ties: one that can be executed, fewer steps, then fewer sub-goals, then the first."""
-        plans = [episode.blueprint.subgoals if episode.blueprint else () for episode in group.episodes]
-        pairs = enumerate(zip(group.episodes, plans, strict=True))
-        # Returns that differ by rounding are equal.
-        best = min((-round(e.ret, 9), not z, e.env_steps, len(z), n) for n, (e, z) in pairs)[-1]
-        if self.config.blueprint_selection == "random":
-            best = derive_seed(at.seed, "select", group.id) % len(plans)
-        return group.task.id, plans[best], group.episodes[best].ret

@@ -15,10 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from himac.algos.advantages import Float64Array, group_relative, relative_by_group
+from himac.algos.advantages import group_relative, relative_by_group
 from himac.algos.base import Phase, PhaseContext, PhaseOutcome
+from himac.algos.branching import branched
 from himac.algos.graph import graph_step_advantages
-from himac.algos.groups import sample_groups
+from himac.algos.groups import other_tasks, sample_groups
 from himac.algos.sampling import HierarchicalSampler
 from himac.config import HimacPlusConfig
 from himac.rollout.rows import planner_rows, returns, turn_rows
@@ -46,12 +47,17 @@ class HimacPlus:
         def sample(tasks: Sequence[Task]) -> list[list[Episode]]:
             blueprints = self.sampler.propose(tasks, plans, derive_seed(at.seed, "plan"), at.env_seed)
             attempts = [[z for z in candidates for _ in range(copies)] for candidates in blueprints]
-            return self.sampler.execute(tasks, attempts, derive_seed(at.seed, "sample"), at.env_seed)
+            seed = derive_seed(at.seed, "sample")
+            return self.sampler.execute(tasks, attempts, seed, at.env_seed, branching=self.config.branches > 0)
 
-        groups, counts = sample_groups("n", at, tasks, sample, self.config.resample)
+        groups, counts = sample_groups("n", at, tasks, sample, self.config.resample, other_tasks(at, tasks))
+        families: list[list[Episode]] = [[] for _ in groups]
+        if self.config.branches:
+            families, cost = branched(self.sampler, groups, self.config.branches, at)
+            counts |= cost | {"env_errors": counts["env_errors"] + cost["env_errors"]}
         planned = at.iteration % self.config.plan_every == 0
         rows = [row for group in groups if planned for row in self._planner_rows(group)]
-        rows += [row for group in groups for row in turn_rows(group, self._turn_advantages(group))]
+        rows += [row for both in zip(groups, families, strict=True) for row in self._executor_rows(*both)]
         return PhaseOutcome(rows, groups, metrics=counts)
 
     def _planner_rows(self, group: Group) -> list[Row]:
@@ -64,12 +70,17 @@ class HimacPlus:
         means = [float(np.mean(values[subgoals])) for subgoals in _blueprints(proposed)]
         return planner_rows(Group(group.id, group.task, proposed), group_relative(means, self.config.std))
 
-    def _turn_advantages(self, group: Group) -> list[Float64Array]:
-        """Eq. 2 over the executions of equal blueprints, plus `step_weight` times the step's own advantage."""
-        config, episodes = self.config, group.episodes
-        episode_E = relative_by_group(returns(episodes), _blueprints(episodes), config.std)
+    def _executor_rows(self, group: Group, family: Sequence[Episode]) -> list[Row]:
+        """Eq. 2 over the executions of equal blueprints, plus `step_weight` times the step's own advantage.
+
+        Branches are compared with the rest of the execution they start from, the first of the `family`.
+        """
+        config, episodes = self.config, (*group.episodes, *family[1:])
+        among_executions = relative_by_group(returns(group.episodes), _blueprints(group.episodes), config.std)
+        episode_E = np.concatenate([among_executions, group_relative(returns(family), config.std)[1:]])
         steps = graph_step_advantages(episodes, self.sampler.setting.costs, config.gamma)
-        return [base + config.step_weight * step_T for base, step_T in zip(episode_E, steps, strict=True)]
+        advantages = [base + config.step_weight * step_T for base, step_T in zip(episode_E, steps, strict=True)]
+        return turn_rows(Group(group.id, group.task, episodes), advantages)
 
 
 def _blueprints(episodes: Sequence[Episode]) -> list[Subgoals]:

@@ -8,11 +8,12 @@ from dataclasses import replace
 
 from himac.agents.flat import FlatAgent
 from himac.agents.hierarchical import HierarchicalAgent
+from himac.rollout.branch import branch
 from himac.rollout.collect import Runner
 from himac.rollout.episode import Proposal, Setting, execute, flat_episode, propose
 from himac.rollout.program import Commands
 from himac.seeding import derive_seed
-from himac.types import Episode, Task
+from himac.types import Boundary, Episode, Task
 
 
 class HierarchicalSampler:
@@ -53,8 +54,9 @@ class HierarchicalSampler:
         seed: int,
         env_seed: int,
         greedy: bool = False,
+        branching: bool = False,
     ) -> list[list[Episode]]:
-        """One episode for every proposal of every task.
+        """One episode for every proposal of every task, on request with the boundaries between its sub-goals.
 
         Greedy executions are deterministic, so equal blueprints of one task run once and share the result.
         """
@@ -68,7 +70,14 @@ class HierarchicalSampler:
                     run_seed = derive_seed(seed, n, task.id, places[key])
                     programs.append(
                         execute(
-                            self.setting, self.agent, task, proposal, temperature, run_seed, start_seed(env_seed, task)
+                            self.setting,
+                            self.agent,
+                            task,
+                            proposal,
+                            temperature,
+                            run_seed,
+                            start_seed(env_seed, task),
+                            branching,
                         )
                     )
         done: list[Episode] = self.collector.run(programs)
@@ -78,6 +87,37 @@ class HierarchicalSampler:
                 for m, proposal in enumerate(candidates)
             ]
             for n, candidates in enumerate(proposals)
+        ]
+
+    def branch(self, starts: Sequence[tuple[Episode, Boundary]], seed: int, env_seed: int) -> list[Episode]:
+        """One more end for each start, with the whole episode as its record; `env_seed` is that of the starts."""
+        programs = []
+        for number, (episode, boundary) in enumerate(starts):
+            assert episode.blueprint is not None
+            walked = [turn for part in episode.segments[: boundary.done] for turn in part.turns]
+            programs.append(
+                branch(
+                    self.setting,
+                    self.agent,
+                    episode.task,
+                    Proposal(episode.blueprint, None),
+                    boundary,
+                    walked if boundary.state is None else (),
+                    self.agent.config.executor.temperature,
+                    derive_seed(seed, number, episode.task.id),
+                    start_seed(env_seed, episode.task),
+                )
+            )
+        ends: list[Episode] = self.collector.run(programs)
+        return [
+            replace(
+                end,
+                blueprint=episode.blueprint,
+                plan=episode.plan,
+                segments=episode.segments[: boundary.done] + end.segments,
+                shared=boundary.done,
+            )
+            for end, (episode, boundary) in zip(ends, starts, strict=True)
         ]
 
     def score(
@@ -134,7 +174,8 @@ def start_seed(env_seed: int, task: Task) -> int:
 def _mean(executions: Sequence[Episode]) -> Episode:
     """The first execution in which the environment did not fail, with the mean return of all such ones."""
     kept = [episode for episode in executions if not episode.broken] or executions[:1]
-    return replace(kept[0], ret=statistics.fmean(episode.ret for episode in kept))
+    solved = statistics.fmean(episode.success for episode in kept)
+    return replace(kept[0], ret=statistics.fmean(episode.ret for episode in kept), solved=solved)
 
 
 def _with_plan(episode: Episode, proposal: Proposal) -> Episode:

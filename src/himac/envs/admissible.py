@@ -14,6 +14,8 @@ from himac.scene import Content, observed
 class AdmissibleWrapper(gymnasium.Wrapper[Any, str, Any, str]):
     """Adds `info["admissible_commands"]` to every observation, below its text or picture."""
 
+    keeps_no_state = True
+
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Content, dict[str, Any]]:

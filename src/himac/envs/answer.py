@@ -30,6 +30,7 @@ class EnvResult:
         reward: 0 after a reset.
         info: What `himac.envs.base` names, where the environment gives it, of the types named there. Whatever else it
             gives stays behind.
+        state: What a request for a snapshot is answered with; `None` where the environment has none.
         error: `None`, or why there is no result (a traceback when the environment raised). The environment has
             then been given up: the next request must be a reset, which builds a new one.
     """
@@ -40,6 +41,7 @@ class EnvResult:
     truncated: bool
     info: dict[str, Any] = field(default_factory=dict)
     error: str | None = None
+    state: bytes | None = None
 
 
 def failed(error: str) -> EnvResult:

@@ -12,6 +12,9 @@ carries:
     score                 float optional: the benchmark's own score so far, in the unit its papers report
     anchor                str   optional: names the state where steps are compared; the observation by default
 
+Where it has `clone_state` and `restore_state` too (`himac.envs.snapshot.Restorable`), training can branch off in the
+middle of an episode without stepping there again.
+
 Anything else in `info` is ignored. An answer of another type, a text with a lone surrogate and a reward or score that
 is not finite or beyond `himac.envs.answer.LARGEST` end the episode as `env_error`; longer texts than
 `env.max_observation_chars` are cut.

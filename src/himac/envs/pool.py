@@ -16,6 +16,7 @@ from himac.envs.worker import AnyEnv, Command, Delivery, EnvHandle, EnvHost, Wor
 from himac.errors import ConfigError
 
 __all__ = ["Command", "EnvHandle", "EnvPool", "EnvResult"]
+_REQUESTS = ("reset", "step", "clone", "restore")
 
 
 def _close_workers(workers: list[Worker]) -> None:
@@ -114,13 +115,17 @@ class EnvPool:
             self._recycle(handle)
 
     def submit(self, handle: EnvHandle, command: Command) -> None:
-        """Queue `("reset", options, seed)` or `("step", action)`; one request a handle at a time."""
+        """Queue a request; one a handle at a time.
+
+        It is `("reset", options, seed)` or `("step", action)`, or, where environments are `Restorable`, `("clone",)`,
+        whose result has the `state`, or `("restore", state)`.
+        """
         if handle not in self._held or handle in self._pending:
             self._check_open()
             state = "has a request under way" if handle in self._held else "was released, or is not held by this pool"
             raise ValueError(f"the environment handle {state}.")
-        if command[0] not in ("reset", "step"):
-            raise ValueError(f"unknown environment command {command[0]!r}: use 'reset' or 'step'.")
+        if command[0] not in _REQUESTS:
+            raise ValueError(f"unknown environment command {command[0]!r}: use one of {', '.join(_REQUESTS)}.")
         self._pending.add(handle)
         if self._local is not None:
             self._local.done.append((handle, self._local.host.run(handle.slot, command)))

@@ -27,9 +27,15 @@ import gymnasium
 
 from himac.envs.answer import EnvResult, checked, failed
 from himac.envs.deadline import Deadline
+from himac.envs.snapshot import restore, snapshot
 
 AnyEnv = gymnasium.Env[Any, Any]
-Command = tuple[Literal["reset"], Mapping[str, Any] | None, int | None] | tuple[Literal["step"], Any]
+Command = (
+    tuple[Literal["reset"], Mapping[str, Any] | None, int | None]
+    | tuple[Literal["step"], Any]
+    | tuple[Literal["clone"]]
+    | tuple[Literal["restore"], bytes]
+)
 
 _PR_SET_PDEATHSIG = 1
 STARTUP_S = 120.0
@@ -76,12 +82,17 @@ class EnvHost:
 
     def _answer(self, slot: int, command: Command) -> EnvResult:
         env = self.envs.get(slot)
-        if command[0] == "step":
-            if env is None:
-                return failed("step before reset: the environment is new, or was given up after an error.")
-            return checked(env.step(command[1]), True, self._max_characters)
+        if command[0] in ("step", "clone") and env is None:
+            return failed(f"{command[0]} before reset: the environment is new, or was given up after an error.")
         if env is None:
             env = self.envs[slot] = self.make_env()
+        if command[0] == "step":
+            return checked(env.step(command[1]), True, self._max_characters)
+        if command[0] == "clone":
+            return EnvResult("", 0.0, False, False, state=snapshot(env))
+        if command[0] == "restore":
+            restore(env, command[1])
+            return EnvResult("", 0.0, False, False)
         # A copy, as in another process: what an environment does to the options stays with it.
         options = None if command[1] is None else copy.deepcopy(dict(command[1]))
         return checked(env.reset(seed=command[2], options=options), False, self._max_characters)

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from himac.engines.base import Engine, GenerateRequest
 from himac.envs.pool import EnvHandle, EnvPool, EnvResult
 from himac.rollout.failures import FailureLog
-from himac.rollout.program import Commands, Generate, GenerateMany, Release, Reset, Step
+from himac.rollout.program import Clone, Commands, Generate, GenerateMany, Release, Reset, Restore, Step
 
 
 @dataclass(slots=True)
@@ -122,7 +122,7 @@ class Collector:
                             slot, command.requests if isinstance(command, GenerateMany) else (command,), many, requests
                         )
                         return False
-                    case Reset() | Step():
+                    case Reset() | Step() | Clone() | Restore():
                         slot.due = steps + (self.overlap or 0)
                         self._act(slot, command, envs)
                         return False
@@ -186,14 +186,19 @@ class Collector:
                 GenerateRequest(key, request.session, request.prompt_ids, request.params, request.pictures)
             )
 
-    def _act(self, slot: _Live, command: Reset | Step, envs: dict[EnvHandle, _Live]) -> None:
+    def _act(self, slot: _Live, command: Reset | Step | Clone | Restore, envs: dict[EnvHandle, _Live]) -> None:
         clock = time.perf_counter()
         if slot.env is None:
             slot.env = self.pool.acquire()
         envs[slot.env] = slot
-        if isinstance(command, Reset):
-            self.pool.submit(slot.env, ("reset", command.options, command.seed))
-        else:
-            self.usage.env_steps += 1
-            self.pool.submit(slot.env, ("step", command.action))
+        match command:
+            case Reset(options, seed):
+                self.pool.submit(slot.env, ("reset", options, seed))
+            case Step(action):
+                self.usage.env_steps += 1
+                self.pool.submit(slot.env, ("step", action))
+            case Clone():
+                self.pool.submit(slot.env, ("clone",))
+            case Restore(state):
+                self.pool.submit(slot.env, ("restore", state))
         self.usage.env_s += time.perf_counter() - clock

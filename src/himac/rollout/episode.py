@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from himac.agents.flat import FlatAgent
@@ -14,11 +14,11 @@ from himac.config import Config
 from himac.engines.base import Completion, SamplingParams
 from himac.envs.base import Benchmark
 from himac.envs.pool import EnvResult
-from himac.rollout.program import Command, Generate, GenerateMany, Release, Reset, Step, program
+from himac.rollout.program import Clone, Command, Generate, GenerateMany, Release, Reset, Step, program
 from himac.rollout.returns import FailureCosts
 from himac.scene import Content, pictures_in, plain, retold
 from himac.seeding import derive_seed
-from himac.types import Blueprint, Episode, Role, Segment, StopReason, Task, Turn
+from himac.types import Blueprint, Boundary, Episode, Role, Segment, StopReason, Task, Turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ class Setting:
 
 
 @dataclass(slots=True)
-class _World:
+class World:
     """The environment's side of one episode: last observation, rewards, steps, and whether it is over."""
 
     setting: Setting
@@ -105,7 +105,7 @@ class _World:
 
     def reset(self, task: Task, seed: int) -> Generator[Command, Any, None]:
         result: EnvResult = yield Reset(task.options, seed)
-        if self._failed(result):
+        if self.failed(result):
             return
         self.instruction = result.info.get("instruction", "")
         self._see(result)
@@ -115,7 +115,7 @@ class _World:
 
     def step(self, action: str, max_repeats: int) -> Generator[Command, Any, None]:
         result: EnvResult = yield Step(action)
-        if self._failed(result):
+        if self.failed(result):
             return
         config = self.setting.config
         self.steps += 1
@@ -132,6 +132,14 @@ class _World:
             self.stop = StopReason.STEP_LIMIT
         elif max_repeats and self._stuck(action) >= max_repeats:
             self.stop = StopReason.FAILURE
+
+    def boundary(self, done: int) -> Generator[Command, Any, tuple[Boundary, ...]]:
+        """A point to branch off from, behind `done` segments; none when the environment failed."""
+        result: EnvResult = yield Clone()
+        if self.failed(result):
+            return ()
+        kept = {name: getattr(self, name) for name in self.__slots__ if name not in ("setting", "started")}
+        return (Boundary(done, kept, result.state),)
 
     def _see(self, result: EnvResult) -> None:
         self.observation = result.observation
@@ -153,7 +161,8 @@ class _World:
             self._last, self._repeats = action, 1
         return self._repeats
 
-    def _failed(self, result: EnvResult) -> bool:
+    def failed(self, result: EnvResult) -> bool:
+        """Whether the environment gave no result; the episode is over then."""
         if result.error is None:
             return False
         self.stop, self.error = StopReason.ENV_ERROR, result.error
@@ -187,7 +196,7 @@ def propose(
 
     Episodes of one group share `env_seed`, so all start from the same state; `seed` drives the policy's own draws.
     """
-    world = _World(setting)
+    world = World(setting)
     yield from world.reset(task, env_seed)
     if world.error is not None:
         return [Proposal.failed(world.error)] * count
@@ -228,9 +237,14 @@ def execute(
     temperature: float,
     seed: int,
     env_seed: int,
+    branching: bool = False,
 ) -> Generator[Command, Any, Episode]:
-    """Carry out a blueprint with the executor, sub-goal by sub-goal (lines 6 and 12 of Algorithm 1)."""
-    world, segments = _World(setting, error=proposal.error), list[Segment]()
+    """Carry out a blueprint with the executor, sub-goal by sub-goal (lines 6 and 12 of Algorithm 1).
+
+    Args:
+        branching: Keep the boundaries between sub-goals.
+    """
+    world = World(setting, error=proposal.error)
     blueprint = proposal.blueprint
     if setting.watcher is not None:
         setting.watcher.planned(blueprint)
@@ -240,21 +254,40 @@ def execute(
         world.stop, world.score = StopReason.MALFORMED_BLUEPRINT, proposal.score
     else:
         yield from world.reset(task, env_seed)
-    for number, subgoal in enumerate(blueprint.subgoals):
+    return (yield from follow(setting, agent, task, proposal, temperature, seed, world, branching=branching))
+
+
+def follow(
+    setting: Setting,
+    agent: HierarchicalAgent,
+    task: Task,
+    proposal: Proposal,
+    temperature: float,
+    seed: int,
+    world: World,
+    done: int = 0,
+    branching: bool = False,
+) -> Generator[Command, Any, Episode]:
+    """The sub-goals of a blueprint from number `done` on; the episode has their segments only."""
+    segments, boundaries = list[Segment](), list[Boundary]()
+    for number, subgoal in enumerate(proposal.blueprint.subgoals[done:], done):
         if world.stop is not None:
             break
         session = (task.id, "exec", seed, number)
         segment = yield from _segment(setting, agent, world, subgoal, temperature, session, derive_seed(seed, number))
         segments.append(segment)
+        if branching and world.stop is None and number + 1 < len(proposal.blueprint.subgoals):
+            boundaries += yield from world.boundary(number + 1)
     if world.stop is None:
         world.stop = StopReason.PLAN_EXHAUSTED
-    return world.episode(task, seed, segments, proposal)
+    episode = world.episode(task, seed, segments, proposal)
+    return replace(episode, boundaries=tuple(boundaries)) if boundaries else episode
 
 
 def _segment(
     setting: Setting,
     agent: HierarchicalAgent,
-    world: _World,
+    world: World,
     subgoal: str,
     temperature: float,
     session: tuple[Any, ...],
@@ -302,7 +335,7 @@ def flat_episode(
     setting: Setting, agent: FlatAgent, task: Task, temperature: float, seed: int, env_seed: int
 ) -> Generator[Command, Any, Episode]:
     """One episode of a policy without hierarchy."""
-    world = _World(setting)
+    world = World(setting)
     session = (task.id, "flat", seed)
     yield from world.reset(task, env_seed)
     limits = agent.limits
@@ -357,4 +390,4 @@ def _reply(
     return completion if completion.token_ids else None
 
 
-__all__ = ["Proposal", "Setting", "Watcher", "execute", "flat_episode", "propose"]
+__all__ = ["Proposal", "Setting", "Watcher", "World", "execute", "flat_episode", "follow", "propose"]

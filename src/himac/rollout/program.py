@@ -47,13 +47,25 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
+class Clone:
+    """Take a snapshot of this program's environment; answered with an `EnvResult` that has it as `state`, or `None`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Restore:
+    """Put this program's environment into the state of a snapshot; answered with an `EnvResult`."""
+
+    state: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Release:
     """The session's cache is not needed any more; answered at once with `None`."""
 
     session: Hashable
 
 
-Command = Generate | GenerateMany | Reset | Step | Release
+Command = Generate | GenerateMany | Reset | Step | Clone | Restore | Release
 Commands = Iterable[Any]
 """What the collector runs: a `Program`, or any generator of commands."""
 

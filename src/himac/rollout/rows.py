@@ -54,12 +54,13 @@ def execution_rows(group: Group, advantages: Iterable[float]) -> list[Row]:
 
 
 def turn_rows(group: Group, advantages: Iterable[Sequence[float] | NDArray[np.float64]]) -> list[Row]:
-    """As `execution_rows`, with one advantage a turn of each episode."""
+    """As `execution_rows`, with one advantage a turn of each episode; of one that branched off, of its own turns."""
     rows = list[Row]()
     for episode, values in zip(group.episodes, advantages, strict=True):
-        assert len(values) == len(episode.turns), f"{len(values)} advantages for {len(episode.turns)} turns"
+        turns = sum(len(segment.turns) for segment in episode.own)
+        assert len(values) == turns, f"{len(values)} advantages for {turns} turns"
         left = iter(values)
-        for segment in episode.segments:
+        for segment in episode.own:
             per_token = np.zeros(len(segment.token_ids))
             for turn in segment.turns:
                 per_token[turn.start : turn.end] = next(left)

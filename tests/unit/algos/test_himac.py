@@ -79,7 +79,7 @@ def test_phase_a_advantages_are_eq_2(make):
 def test_phase_b_follows_the_best_blueprint_and_trains_executor_tokens_only(make):
     algo, engine, _ = make(half_right)
     macro = algo.macro(AT, TASKS, None)
-    for task, (name, subgoals, value) in zip(TASKS, macro.carry, strict=True):
+    for task, (name, ((subgoals, value),)) in zip(TASKS, macro.carry, strict=True):
         assert name == task.id
         assert value == 10.0
         assert subgoals == tuple(f"say {c}" for c in task.options["colours"])
@@ -104,7 +104,7 @@ def test_ties_prefer_fewer_steps_then_fewer_subgoals_then_the_first(make):
 
     algo, _, _ = make(plan)
     outcome = algo.macro(AT, TASKS, None)
-    for task, (_, subgoals, _) in zip(TASKS, outcome.carry, strict=True):
+    for task, (_, ((subgoals, _),)) in zip(TASKS, outcome.carry, strict=True):
         assert subgoals == tuple(f"say {c}" for c in task.options["colours"])
 
 
@@ -114,7 +114,9 @@ def test_a_blueprint_that_can_be_executed_wins_a_tie_with_one_that_cannot(make):
     unlucky(engine, 1)
     outcome = algo.macro(AT, TASKS, None)
     assert all(len({round(e.ret, 9) for e in group.episodes}) == 1 for group in outcome.groups)
-    assert [subgoals for _, subgoals, _ in outcome.carry] == [(f"say {task.options['colours'][0]}",) for task in TASKS]
+    assert [subgoals for _, ((subgoals, _),) in outcome.carry] == [
+        (f"say {task.options['colours'][0]}",) for task in TASKS
+    ]
 
 
 def test_malformed_blueprints_lose(make):
@@ -129,7 +131,7 @@ def test_malformed_blueprints_lose(make):
 def test_random_selection_and_require_positive(make):
     algo, _, _ = make(half_right, blueprint_selection="random")
     picks = [algo.macro(PhaseContext(n, n), TASKS, None).carry for n in range(6)]
-    assert {value > 0 for carry in picks for _, _, value in carry} == {True, False}
+    assert {value > 0 for carry in picks for _, ((_, value),) in carry} == {True, False}
     algo, _, _ = make(lambda request, words: "nonsense", require_positive=True)
     macro = algo.macro(AT, TASKS, None)
     assert algo.micro(AT, TASKS, macro.carry).rows == []
@@ -165,7 +167,7 @@ def test_a_blueprint_is_scored_by_the_mean_of_sampled_executions(make):
     np.testing.assert_allclose([[e.ret for e in group.episodes] for group in outcome.groups], means)
     advantages = np.array([row.advantages[row.loss_mask][0] for row in outcome.rows]).reshape(3, 4)
     np.testing.assert_allclose(advantages, [group_relative(row) for row in means], rtol=1e-5)
-    for group, (_, subgoals, value), row in zip(outcome.groups, outcome.carry, means, strict=True):
+    for group, (_, ((subgoals, value),)), row in zip(outcome.groups, outcome.carry, means, strict=True):
         assert value == pytest.approx(row.max())
         assert subgoals in [e.blueprint.subgoals for e, mean in zip(group.episodes, row, strict=True) if mean == value]
 
@@ -214,7 +216,7 @@ def test_degenerate_blueprint_groups_are_replaced(make):
         algo, _, collector = make(plan, resample=tries)
         outcome = outcomes[tries] = algo.macro(at, tasks, None)
         assert len(outcome.groups) == len(outcome.carry) == 3
-        assert [name for name, _, _ in outcome.carry] == [group.task.id for group in outcome.groups]
+        assert [name for name, _ in outcome.carry] == [group.task.id for group in outcome.groups]
         assert (outcome.metrics["resampled"] > 0) == (tries > 0)
         # Two steps for each distinct blueprint that was executed, replaced groups included.
         expected = 2 * 3 + 2 * 2 * outcome.metrics["resampled"]
@@ -243,7 +245,7 @@ def test_crashes_are_left_out(make):
     assert (half.id, all_of_it.id) == ("blue-gold", "blue-red")
     (group,) = outcome.groups
     assert (group.task, [e.success for e in group.episodes]) == (half, [True, True])
-    assert [name for name, _, _ in outcome.carry] == [half.id]
+    assert [name for name, _ in outcome.carry] == [half.id]
     assert len(outcome.rows) == 2
     assert not any(row.advantages.any() for row in outcome.rows), "a crash makes no success better than another"
     assert outcome.metrics["env_errors"] == 2 + 4 + 4

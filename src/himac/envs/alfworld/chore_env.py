@@ -49,7 +49,7 @@ class ChoresEnv(gymnasium.Wrapper[str, str, str, str]):
         if not self._chores:
             raise ConfigError("reset needs the option 'chores', a list of at least one; use Task.options of a task.")
         _, info = self._inner.reset(seed=seed, options=given)
-        self._goals = [self._inner.world.goal_of(chore.kind, chore.thing, chore.place) for chore in self._chores]
+        self._goals = self._goals_of(self._chores)
         self._done = self._steps = 0
         instruction = write_list(self._chores)
         opening = self._inner.state.opening(instruction)
@@ -73,6 +73,19 @@ class ChoresEnv(gymnasium.Wrapper[str, str, str, str]):
         won = self._done == total
         over = not won and self._steps >= step_limit(total)
         return shown, (self._done - before) / total, won, over, self._told(info)
+
+    def clone_state(self) -> tuple[Any, ...]:
+        """The state of the room, the chores, how many are done, and the steps taken."""
+        return self._inner.clone_state(), self._chores, self._done, self._steps
+
+    def restore_state(self, state: tuple[Any, ...]) -> None:
+        """Go on in the room as it was."""
+        room, self._chores, self._done, self._steps = state
+        self._inner.restore_state(room)
+        self._goals = self._goals_of(self._chores)
+
+    def _goals_of(self, chores: Sequence[Chore]) -> list[Goal]:
+        return [self._inner.world.goal_of(chore.kind, chore.thing, chore.place) for chore in chores]
 
     def _told(self, info: dict[str, Any]) -> dict[str, Any]:
         total = len(self._goals)

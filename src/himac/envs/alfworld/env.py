@@ -87,6 +87,17 @@ class AlfworldEnv(gymnasium.Env[str, str]):
         info["invalid"] = known is None
         return observation, reward, won, False, info
 
+    def clone_state(self) -> tuple[str, dict[str, Any], bool]:
+        """The game's id, what has changed in it, and whether it has paid."""
+        return self.game.id, self.state.kept(), self._paid
+
+    def restore_state(self, state: tuple[str, dict[str, Any], bool]) -> None:
+        """Go on with the game as it was."""
+        name, kept, self._paid = state
+        self._game = game = self.games[self._index[name]]
+        self._state = running = State.of(game.world, kept)
+        self._commands = running.commands()
+
     def _info(self, won: bool) -> dict[str, Any]:
         game = self.game
         return {

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from bisect import insort
 from collections.abc import Callable
+from typing import Any
 
 from himac.envs.alfworld import text
 from himac.envs.alfworld.goals import CLEAN, COOL, HEAT, LOOK, TWO, Goal
@@ -56,6 +57,18 @@ class State:
         self.sliced = set(world.initial_sliced)
         self.toggled = set(world.initial_toggled)
         self.removed: set[tuple[int, int]] = set()
+
+    def kept(self) -> dict[str, Any]:
+        """What changes, by name; shared with this state."""
+        return {name: getattr(self, name) for name in self.__slots__ if name != "world"}
+
+    @classmethod
+    def of(cls, world: World, kept: dict[str, Any]) -> State:
+        """A state that takes over what `kept` gave of another one of the same world."""
+        state = cls(world)
+        for name, value in kept.items():
+            setattr(state, name, value)
+        return state
 
     def opening(self, instruction: str) -> str:
         """The first observation."""

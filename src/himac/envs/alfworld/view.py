@@ -107,6 +107,8 @@ class ViewWrapper(gymnasium.Wrapper[str, str, str, str]):
     At reset `info["overview"]` is the compact room text and `info["instruction"]` the task without its final dot.
     """
 
+    keeps_no_state = True
+
     def __init__(self, env: gymnasium.Env[str, str], view: View = "compact") -> None:
         super().__init__(env)
         self.view: View = view

@@ -131,6 +131,16 @@ class SokobanEnv(gymnasium.Env[Any, Any]):
         # As in the original, the limit is met once: play that goes on after it is not cut again.
         return self._observe(state), reward, won, not won and self._steps == self._max_steps, info
 
+    def clone_state(self) -> tuple[Any, ...]:
+        """The level's id, its board, the targets covered, and steps and rewards so far."""
+        state = self.state
+        return state.level.id, state.cells, state.covered, self._steps, self._score
+
+    def restore_state(self, state: tuple[Any, ...]) -> None:
+        """Go on with the level as it was."""
+        name, cells, covered, self._steps, self._score = state
+        self._state = State(self.levels[self._index[name]], cells, covered)
+
     def render(self) -> Any:
         """The grid (`ansi`) or a uint8 picture [height, width, 3] (`rgb_array`); `None` without a render mode."""
         if self.render_mode is None:

@@ -29,12 +29,12 @@ class State:
 
     __slots__ = ("_strides", "_targets", "beneath", "cells", "covered", "level", "player")
 
-    def __init__(self, level: Level) -> None:
+    def __init__(self, level: Level, cells: bytearray | None = None, covered: int = 0) -> None:
         self.level = level
         self.beneath = level.beneath()
-        self.cells = level.state()
+        self.cells = level.state() if cells is None else cells
         self.player = self.cells.index(PLAYER)
-        self.covered = 0
+        self.covered = covered
         self._strides = strides(level.width)
         self._targets = [cell for cell, code in enumerate(self.beneath) if code == TARGET]
 

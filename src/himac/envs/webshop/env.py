@@ -110,6 +110,18 @@ class WebShopEnv(gymnasium.Env[str, str]):
         info = self._info(session) | {"invalid": False, "won": won, "purchase": bought}
         return note + self._text(session), paid / total, done == total, False, info
 
+    def clone_state(self) -> tuple[Any, ...]:
+        """Numbers of the goals, rewards so far, what the server remembers, and the random generator."""
+        numbers = [goal.number for goal in self.wanted]
+        return numbers, self._rewards, self.session.goal.number, self.session.state, self.np_random.bit_generator.state
+
+    def restore_state(self, state: tuple[Any, ...]) -> None:
+        """Go on with the session as it was."""
+        numbers, self._rewards, number, remembered, generator = state
+        self.wanted = tuple(self.store.goal(self.goals, wanted) for wanted in numbers)
+        self._enter(self.store.goal(self.goals, number)).state = remembered
+        self.np_random.bit_generator.state = generator
+
     def _enter(self, goal: Goal) -> Session:
         self._session = Session(self.store, goal, self.tagger, self.fixed_options, self._draw)
         return self._session

@@ -41,7 +41,7 @@ def page_name(url: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class _State:
+class State:
     """What the server remembers of the customer.
 
     Attributes:
@@ -106,6 +106,15 @@ class Session:
         """The purchase, while its page is shown."""
         return self._state.purchase
 
+    @property
+    def state(self) -> State:
+        """What the server remembers; put it back to go on from there."""
+        return self._state
+
+    @state.setter
+    def state(self, state: State) -> None:
+        self._state = state
+
     def act(self, action: str) -> bool:
         """Carry out an action; false where it was rejected."""
         name, argument = parse_action(action)
@@ -122,10 +131,10 @@ class Session:
         self._state = following
         return True
 
-    def _start(self) -> _State:
-        return _State(pages.start_page(f"{_BASE}/{self.goal.number}", self.goal.instruction))
+    def _start(self) -> State:
+        return State(pages.start_page(f"{_BASE}/{self.goal.number}", self.goal.instruction))
 
-    def _click(self, name: str) -> _State | None:
+    def _click(self, name: str) -> State | None:
         state = self._state
         here = page_name(state.page.url)
         if name == pages.BUY.lower():
@@ -148,7 +157,7 @@ class Session:
             state = replace(state, asin=asin, asins=state.asins | {asin})
         return self._item(state)
 
-    def _search(self, keywords: tuple[str, ...], number: int = 1) -> _State | None:
+    def _search(self, keywords: tuple[str, ...], number: int = 1) -> State | None:
         numbers = self._find(keywords)
         if numbers is None:
             return None
@@ -163,7 +172,7 @@ class Session:
             len(numbers),
             state.asins,
         )
-        return _State(page, keywords, number, asins=state.asins)
+        return State(page, keywords, number, asins=state.asins)
 
     def _find(self, keywords: tuple[str, ...]) -> Sequence[int] | NDArray[np.integer[Any]] | None:
         """Numbers of the products found; `None` where the original raises."""
@@ -184,7 +193,7 @@ class Session:
             case _:
                 return store.search(" ".join(keywords), HITS)
 
-    def _item(self, state: _State) -> _State | None:
+    def _item(self, state: State) -> State | None:
         product = self._product(state.asin)
         if product is None:
             return None
@@ -192,7 +201,7 @@ class Session:
         url = f"{_BASE}/item_page/{self.goal.number}/{state.asin}/{'+'.join(state.keywords)}/{state.number}/{chosen}"
         return replace(state, page=pages.item_page(url, self.goal.instruction, product))
 
-    def _sub_page(self, name: str) -> _State | None:
+    def _sub_page(self, name: str) -> State | None:
         state = self._state
         product = self._product(state.asin)
         if product is None:
@@ -203,7 +212,7 @@ class Session:
         )
         return replace(state, page=pages.sub_page(url, self.goal.instruction, product, name))
 
-    def _buy(self) -> _State | None:
+    def _buy(self) -> State | None:
         state = self._state
         number = None if state.asin is None else self.store.number(state.asin)
         if number is None:
