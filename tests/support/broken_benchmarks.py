@@ -85,6 +85,16 @@ class Boastful(ColourEnv):
         return observation, {**info, "admissible_commands": ["purple"]}
 
 
+class Amnesiac(ColourEnv):
+    """Its snapshots hold what is wanted, and not what was said."""
+
+    def clone_state(self) -> list[str]:
+        return self.wanted
+
+    def restore_state(self, state: list[str]) -> None:
+        self.wanted, self.said = state, []
+
+
 def spoiled(spoil: Callable[[Answer], Any]) -> Sound:
     return Sound(lambda: Spoiled(spoil))
 
@@ -200,6 +210,7 @@ FAULTS: dict[str, tuple[Callable[[], Sound], str]] = {
     "state of the former episode": (lambda: Sound(Remembering), "tells what follows|differ at step"),
     "state of another environment": (lambda: Sound(Shared), "alone and beside another"),
     "rejected actions that count": (lambda: Sound(Forgetful), "with and without a rejected action"),
+    "snapshots that forget": (lambda: Sound(Amnesiac), "from a snapshot in its middle differ at step 2"),
     "admissible commands that are rejected": (lambda: Sound(Boastful), "was admissible and rejected"),
     "four values from step": (lambda: spoiled(lambda answer: answer[:4]), "step() returned type tuple"),
     "observation is a number": (lambda: spoiled(lambda a: (3, *a[1:])), "observation of type int"),

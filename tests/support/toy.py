@@ -39,6 +39,16 @@ class ColourEnv(gymnasium.Env[str, str]):
         return f"you said {action}", float(won), won, False, {"won": won, "invalid": False}
 
 
+class RestorableColours(ColourEnv):
+    """The colours with snapshots."""
+
+    def clone_state(self) -> tuple[list[str], list[str]]:
+        return self.wanted, self.said
+
+    def restore_state(self, state: tuple[list[str], list[str]]) -> None:
+        self.wanted, self.said = state
+
+
 class Hesitant(ColourEnv):
     """Takes another time for each step, in every run."""
 

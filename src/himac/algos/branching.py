@@ -2,8 +2,7 @@
 
 Executions are sampled again from a point inside them, so that only the rest costs steps, and compared with one another
 there, as within a tree of Tree-GRPO (arXiv 2509.21240; VinePPO, arXiv 2410.01679, does so for values alone). Here a
-branch can start between two sub-goals only, and steps go where they can teach: a point that always or never leads to
-success is left alone.
+branch can start between two sub-goals only, and steps go to tasks of which an execution failed.
 """
 
 from __future__ import annotations
@@ -50,21 +49,24 @@ def branched(
 
 
 def uncertain_start(episodes: Sequence[Episode], seed: int) -> Start | None:
-    """One of the executions at the boundary with the largest p (1 - p), or `None` where no outcome is open.
+    """One of the executions at the boundary of which it is least certain whether it leads to success.
 
-    p is the share of successes among the executions of equal blueprints that passed a boundary; a later one is taken
-    where two are as uncertain, for its branches are shorter. Which execution is drawn.
+    That is the expected p (1 - p), p the chance of success of the executions of equal blueprints that passed the
+    boundary, uniform before any is seen: (s + 1) (f + 1) / ((n + 2) (n + 3)) after s successes and f failures of n. A
+    later boundary is taken where two are as uncertain, for its branches are shorter. Which execution is drawn. `None`
+    where none failed behind a boundary: there is nothing to repair.
     """
     passing = defaultdict[tuple[object, int], list[Start]](list)
     for episode in episodes:
         for boundary in episode.boundaries:
             passing[episode.blueprint and episode.blueprint.subgoals, boundary.done].append((episode, boundary))
+    failing = {place: starts for place, starts in passing.items() if not all(e.success for e, _ in starts)}
 
     def openness(place: tuple[object, int]) -> tuple[float, int]:
-        share = fmean(episode.success for episode, _ in passing[place])
-        return round(share * (1 - share), 9), place[1]
+        total = len(failing[place])
+        solved = sum(episode.success for episode, _ in failing[place])
+        return round((solved + 1) * (total - solved + 1) / ((total + 2) * (total + 3)), 9), place[1]
 
-    best = max(passing, key=openness, default=None)
-    if best is None or openness(best)[0] == 0:
+    if not failing:
         return None
-    return random.Random(seed).choice(passing[best])
+    return random.Random(seed).choice(failing[max(failing, key=openness)])

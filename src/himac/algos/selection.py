@@ -15,7 +15,7 @@ Candidate = tuple[Subgoals, float]
 
 
 def ranked_blueprints(group: Group, config: HimacConfig, seed: int) -> list[Candidate]:
-    """The blueprints of a task, the one to train on first; equal ones once.
+    """The blueprints of a task, the one to train on first; equal ones once, those without sub-goals in no other place.
 
     `best` is eq. 4, z* = argmax R; ties: one that can be executed, fewer steps, then fewer sub-goals, then the first.
     `random` is the paper's ablation: a drawn one stands before the others.
@@ -40,5 +40,8 @@ def ranked_blueprints(group: Group, config: HimacConfig, seed: int) -> list[Cand
     if config.blueprint_selection == "random":
         drawn = derive_seed(seed, "select", group.id) % len(plans)
         order = [drawn, *order]
-    first = {plans[number]: group.episodes[number].ret for number in reversed(order)}
-    return [(plan, first[plan]) for plan in dict.fromkeys(plans[number] for number in order)]
+    values = dict[Subgoals, float]()
+    for number in order:
+        if plans[number] or not values:
+            values.setdefault(plans[number], group.episodes[number].ret)
+    return list(values.items())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -119,3 +121,18 @@ def test_executions_of_two_blueprints_meet_where_as_many_subgoals_are_done() -> 
     first, second = graph_step_advantages([gone, stayed], COSTS, 0.5)
     np.testing.assert_allclose(first, [0.0, 6.0], atol=1e-6)
     np.testing.assert_allclose(second, [0.0, -6.0], atol=1e-6)
+
+
+def test_the_turns_of_a_shared_prefix_are_seen_once() -> None:
+    """What comes out behind a boundary counts for the turn that led there, which was taken once."""
+    led = [turn(anchor="hall", action="in"), turn(0.0, "door", "wait")]
+    origin = made(StopReason.FAILURE, led, ["find the door", "leave"])
+    branch = made(StopReason.SUCCESS, [led[0], turn(10.0, "door")], ["find the door", "leave"])
+    branch = replace(branch, segments=(origin.segments[0], branch.segments[1]), shared=1)
+    other = made(StopReason.SUCCESS, [turn(3.0, "hall", "shout")], ["shout"])
+    # V(door) = (-2 + 10) / 2 = 4, so Q(hall, in) = -0.5 - 0.5 + 2 = 1: a step of a failure pays its share of the floor,
+    # -0.5 for an invalid one and half of -1. Q(hall, shout) = 3 and V(hall) = 2; a second "in" would make it 5 / 3.
+    first, second, third = graph_step_advantages([origin, branch, other], COSTS, 0.5)
+    np.testing.assert_allclose(first, [-1.0, -6.0], atol=1e-6)
+    np.testing.assert_allclose(second, [6.0], atol=1e-6)
+    np.testing.assert_allclose(third, [1.0], atol=1e-6)

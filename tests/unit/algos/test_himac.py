@@ -228,6 +228,42 @@ def test_degenerate_blueprint_groups_are_replaced(make):
     assert all(row.advantages.any() for row in outcomes[5].rows)
 
 
+def test_execution_groups_that_teach_nothing_are_replaced(make):
+    """Another blueprint of the task stands in, one a try, as long as there are some; the steps of all are counted."""
+
+    def plan(request, words):
+        a, b = words
+        return [f"1. say {a}\n2. say {b}", f"1. say {b}\n2. say {a}", f"1. say {b}\n2. say {a}\n3. say {b}", "x"][
+            request.id[1]
+        ]
+
+    chosen, spent = {}, {}
+    for tries in (0, 1, 5):
+        algo, engine, collector = make(plan, resample_executions=tries)
+        macro = algo.macro(AT, TASKS, None)
+        before, obedient, met = collector.usage.env_steps, engine.reply, {}
+
+        def reply(prompt, request, obedient=obedient, met=met):
+            # Of the third blueprint, which succeeds in its third step, every other execution says nonsense there.
+            task, _, seed, number = request.session
+            order = met.setdefault(task, {})
+            lost = number == 2 and order.setdefault(seed, len(order)) % 2
+            return "fly" if lost else obedient(prompt, request)
+
+        engine.reply = reply
+        micro = algo.micro(AT, TASKS, macro.carry)
+        assert [group.task for group in micro.groups] == TASKS
+        chosen[tries] = [group.episodes[0].blueprint.subgoals for group in micro.groups]
+        spent[tries] = (collector.usage.env_steps - before, micro.metrics["resampled"])
+        assert any(row.advantages.any() for row in micro.rows) == (tries > 0)
+    # z* succeeds in two steps always. The next by return is the one of three steps.
+    assert [len(z) for z in chosen[0]] == [2, 2, 2]
+    assert [len(z) for z in chosen[1]] == [len(z) for z in chosen[5]] == [3, 3, 3]
+    assert spent[0] == (3 * 4 * 2, 0)
+    assert spent[1][1] == spent[5][1] == 3
+    assert spent[1][0] > 3 * 4 * (2 + 3)
+
+
 def test_crashes_are_left_out(make):
     """Wrong blueprints of one task crash, all of another, and a third task's environment does not even start."""
     algo, engine, _ = make(half_right)

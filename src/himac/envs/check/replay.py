@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
-from itertools import cycle
+from itertools import cycle, islice
 from typing import Any
 
 from himac.envs.base import Benchmark
@@ -19,6 +19,7 @@ from himac.envs.check.environment import (
     reset,
     step,
 )
+from himac.envs.snapshot import restore, snapshot
 from himac.errors import ConfigError, DataError
 from himac.scene import Content, Scene, plain, retold
 from himac.types import Demonstration, DemoSegment, DemoTurn, Task
@@ -56,6 +57,7 @@ def check_demonstration(benchmark: Benchmark, task: Task, other: Task, seed: int
         together = [(next(beside), moment)[1] for moment in _replay(envs[0], demo, seed)]
         check_same(first, together, f"{what} alone and beside another environment", "let environments share no state.")
         _check_rejection(envs[1], demo, first, seed, what)
+        _check_snapshot(envs[0], envs[1], demo, first, seed, what)
     finally:
         for env in envs:
             if callable(close := getattr(env, "close", None)):
@@ -177,6 +179,19 @@ def _expect(what: str, name: str, told: Content, seen: Content) -> None:
             f"{what} tells {name} as {told!r:.120}, where a run shows {seen!r:.120}; demonstrate with the environment "
             "and the start_text() of the benchmark."
         )
+
+
+def _check_snapshot(env: AnyEnv, other: AnyEnv, demo: Demonstration, first: list[Moment], seed: int, what: str) -> None:
+    """Where there are snapshots, another environment goes on from one as this one would have."""
+    half = 1 + len(first) // 2
+    played = list(islice(_replay(env, demo, seed), half))
+    state = ask("clone_state()", lambda: snapshot(env))
+    if state is None:
+        return
+    ask("restore_state()", lambda: restore(other, state))
+    played += [step(other, moment.action or "") for moment in first[half:]]
+    remedy = "put all that answers depend on into clone_state and take it over in restore_state."
+    check_same(first, played, f"{what} at one go and from a snapshot in its middle", remedy)
 
 
 def _check_rejection(env: AnyEnv, demo: Demonstration, first: list[Moment], seed: int, what: str) -> None:
