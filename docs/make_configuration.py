@@ -126,10 +126,16 @@ MEANINGS = {
     "algo.plan_every": "The planner is trained in one of this many iterations.",
     "algo.samples": "Episodes sampled for each task.",
     "algo.std": "Standard deviation that divides the centred returns. `none` does not divide.",
-    "algo.blueprint_selection": "Which blueprint is executed in phase B: the `best`, or a `random` one (ablation).",
+    "algo.blueprint_selection": "Which blueprint is executed in phase B: the `best`, a `random` one (ablation), or by "
+    "`learnability` that whose sampled executions have the largest p (1 - p), p their share of successes.",
     "algo.hierarchy": "False: flat GRPO over the flat agent, in groups of `executions` episodes (ablation).",
     "algo.co_evolution": "Update after each phase. False: one joint update of both roles (ablation).",
     "algo.resample": "Times groups with equal returns give way to groups of other tasks. 0 keeps them.",
+    "algo.resample_executions": "Times phase-B groups with equal returns give way to executions of the task's next "
+    "blueprint. 0 keeps them.",
+    "algo.branches": "Further ends sampled for each task with a failed execution, from the end of the sub-goal of "
+    "which it is least certain whether it leads to success. Without snapshots of the environment the steps before it "
+    "are taken, and counted, again.",
     "algo.score_executions": "Score a blueprint by the mean of this many sampled executions. 0: by the greedy one.",
     "algo.step_weight": "Weight of the step-level advantage: GiGPO's, in HiMAC that of phase B, in `himac-plus` by "
     "values over the graph of visited states. 0 is off.",

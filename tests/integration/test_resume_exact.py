@@ -32,6 +32,7 @@ from support.order import OrderSensitive, Wordy, order_sensitive
 
 SMALL: dict[str, dict[str, Any]] = {
     "himac": {"tasks": 4, "plans": 4, "executions": 3},
+    "himac-plus": {"tasks": 4, "plans": 2, "executions": 3, "branches": 2},
     "grpo": {"tasks": 4, "samples": 4},
     "ppo": {"tasks": 4, "samples": 4, "reward_kl": 0.05},
     "hiper": {"tasks": 4, "samples": 4},
@@ -112,11 +113,19 @@ def test_the_arithmetic_shows_the_order(imitator: Callable[[str], Path]) -> None
 
 @pytest.mark.parametrize(
     "algorithm",
-    ["himac", "ppo", pytest.param("grpo", marks=pytest.mark.slow), pytest.param("hiper", marks=pytest.mark.slow)],
+    [
+        "himac",
+        "himac-plus",
+        "ppo",
+        pytest.param("grpo", marks=pytest.mark.slow),
+        pytest.param("hiper", marks=pytest.mark.slow),
+    ],
 )
 def test_resumed_from_every_checkpoint(algorithm: str, imitator: Callable[[str], Path], tmp_path: Path) -> None:
     records = check(configuration(algorithm, imitator(algorithm)), tmp_path)
     assert any(record["grad_norm"] > 0 for record in records if record["kind"] == "train")
+    if "branches" in SMALL[algorithm]:
+        assert any(record.get("branches") for record in records)
 
 
 @pytest.mark.slow
@@ -142,12 +151,15 @@ def test_resumed_with_two_threads(imitator: Callable[[str], Path], tmp_path: Pat
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("algorithm", ["himac", "himac-plus"])
 @pytest.mark.parametrize("overlap", [0, 2])
-def test_environment_workers_change_nothing(overlap: int, imitator: Callable[[str], Path], tmp_path: Path) -> None:
+def test_environment_workers_change_nothing(
+    overlap: int, algorithm: str, imitator: Callable[[str], Path], tmp_path: Path
+) -> None:
     """Environments that answer in another order each time, in this process and in two others."""
     found = []
     for number, workers in enumerate((0, 2, 2)):
-        config = configuration("himac", imitator("himac"), 1, env={"workers": workers, "overlap": overlap})
+        config = configuration(algorithm, imitator(algorithm), 1, env={"workers": workers, "overlap": overlap})
         run_training(config, tmp_path / str(number), resume=False)
         found.append(content(tmp_path / str(number)))
     assert found[0] == found[1] == found[2]
