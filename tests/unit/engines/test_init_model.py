@@ -55,7 +55,7 @@ def test_chat_template(tiny: tuple[Any, Any]) -> None:
     assert (tiny[1].eos_token, tiny[1].pad_token) == ("<|im_end|>", "<|pad|>")
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=60))
 def test_any_text_survives(tiny_tokenizers: tuple[Any, Any], text: str) -> None:
     made, loaded = tiny_tokenizers
