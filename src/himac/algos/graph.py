@@ -77,15 +77,26 @@ def _numbered(keys: Iterable[Hashable]) -> tuple[NDArray[np.int64], int]:
 def graph_step_advantages(episodes: Sequence[Episode], costs: FailureCosts, gamma: float) -> list[Float64Array]:
     """What each turn of the episodes of a task is worth, float64 [T] for each episode.
 
-    A state is what was observed and how many sub-goals are done, so executions of several blueprints meet in it. Turns
-    that an episode shares with the one it branched off from are left out: each is seen once.
+    A state is what was observed, how many sub-goals are done, and how many actions in a row were rejected: executions
+    of several blueprints meet in it, and a policy that repeats itself is worth less after a rejection. Turns that an
+    episode shares with the one it branched off from are left out: each is seen once.
     """
     turns = [[turn for part in episode.own for turn in part.turns] for episode in episodes]
     rewards = [costs.turn_rewards(episode, gamma) for episode in episodes]
     return graph_advantages(
-        [[(turn.anchor, n) for n, part in enumerate(e.own, e.shared) for turn in part.turns] for e in episodes],
+        [_states(episode) for episode in episodes],
         [[(turn.action, turn.sub_done) for turn in own] for own in turns],
         [paid[len(paid) - len(own) :] for paid, own in zip(rewards, turns, strict=True)],
         [[turn.action is not None for turn in own] for own in turns],
         gamma,
     )
+
+
+def _states(episode: Episode) -> list[Hashable]:
+    states = list[Hashable]()
+    for number, segment in enumerate(episode.own, episode.shared):
+        rejected = 0  # in this segment: the policy sees no other
+        for turn in segment.turns:
+            states.append((turn.anchor, number, rejected))
+            rejected = rejected + 1 if turn.invalid else 0
+    return states

@@ -136,3 +136,13 @@ def test_the_turns_of_a_shared_prefix_are_seen_once() -> None:
     np.testing.assert_allclose(first, [-1.0, -6.0], atol=1e-6)
     np.testing.assert_allclose(second, [6.0], atol=1e-6)
     np.testing.assert_allclose(third, [1.0], atol=1e-6)
+
+
+def test_what_follows_a_rejection_is_another_state() -> None:
+    """A policy that repeats a rejected action until it fails: the first of them is what cost the episode."""
+    stuck = made(StopReason.FAILURE, [turn(-0.5, "door", "fly", invalid=True)] * 2)
+    gone = made(StopReason.SUCCESS, [turn(10.0, "door", "go")])
+    first, second = graph_step_advantages([stuck, gone], COSTS, 0.5)
+    # V(door) = (10 - 1 - 0.5 / (1 - 0.5)) / 2 = 4. At the second rejection nothing else was tried.
+    np.testing.assert_allclose(first, [-6.0, 0.0], atol=1e-6)
+    np.testing.assert_allclose(second, [6.0], atol=1e-6)
