@@ -446,8 +446,16 @@ class TrainConfig(_Node):
     rollout_workers: Annotated[int, Field(gt=0, le=256)] = 1
 
 
+FIELD_TEMPERATURE, FIELD_REPEATS = 0.4, 3
+"""How success is compared with that of others: sampled at this temperature, every task so often. `himac eval` and the
+end of a benchmark's cell play every task greedily besides."""
+
+
 class EvalConfig(_Node):
-    """Evaluation: every task of a split once and greedily, or `repeats` times at `temperature`."""
+    """Evaluation with one setting: every task of a split once and greedily, or `repeats` times at `temperature`.
+
+    The evaluations inside training have this one.
+    """
 
     temperature: Annotated[float, Field(ge=0, le=1e3)] = 0.0
     repeats: Positive = 1

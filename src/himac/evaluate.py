@@ -180,6 +180,14 @@ def record(episode: Episode, split_hash: str) -> dict[str, Any]:
     }
 
 
+def sample_tasks(tasks: Sequence[Task], count: int | None) -> Sequence[Task]:
+    """A fixed sample of a split (the same in every run), in the split's order; all of it when `count` is `None`."""
+    if count is None or count >= len(tasks):
+        return tasks
+    chosen = set(random.Random(0).sample(range(len(tasks)), count))
+    return [task for n, task in enumerate(tasks) if n in chosen]
+
+
 def write_results(path: Path, episodes: Sequence[Episode], split_hash: str) -> None:
     """Write `results.jsonl` whole or not at all, and the pictures of the episodes that a report shows."""
     lines = [record(episode, split_hash) for episode in episodes]

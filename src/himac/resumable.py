@@ -34,8 +34,7 @@ _NOTHING = Spent()
 RESULTS, TRIALS, SETTINGS = "results.jsonl", "trials.jsonl", "evaluation.json"
 MAY_CHANGE = (
     "threads",
-    "eval.max_live",
-    "eval.repeats",
+    "eval",  # what of it counts is compared as the plan's
     "env.workers",
     "env.timeout_s",
     *(f"engine.{key}" for key in ("base_url", "key_variable", "concurrency", "timeout_s", "max_tries", "max_wait_s")),
@@ -94,29 +93,39 @@ class Plan:
     blueprints: BlueprintSource = "planner"
 
 
-class Journal:
-    """The files of one evaluation.
+def begin(output: Path, config: Config, plan: Plan, resume: bool, weights: str = "") -> None:
+    """Keep the settings of an evaluation beside its results, or check that they are those of the one that goes on.
+
+    Args:
+        weights: What tells the local models of an evaluation from others.
 
     Raises:
         CheckpointError: the directory holds another evaluation, or none that could be resumed.
     """
+    settings = {
+        "split": plan.split,
+        "split_hash": plan.split_hash,
+        "blueprints": plan.blueprints,
+        "temperature": plan.temperature,
+        "weights": weights,
+        "config": config.model_dump(mode="json"),
+    }
+    saved = output / SETTINGS
+    if resume:
+        _check_same(saved, settings, config)
+    elif any((output / name).exists() and (output / name).stat().st_size for name in (RESULTS, TRIALS)):
+        raise CheckpointError(f"{output} holds results; continue them with --resume or choose another --output")
+    with WriteGuard(f"settings {saved}"):
+        output.mkdir(parents=True, exist_ok=True)
+        write_text(saved, json.dumps(settings, indent=2, ensure_ascii=False))
 
-    def __init__(self, output: Path, config: Config, plan: Plan, resume: bool) -> None:
+
+class Journal:
+    """The files of one evaluation whose tasks are kept one by one; raises what `begin` raises."""
+
+    def __init__(self, output: Path, config: Config, plan: Plan, resume: bool, weights: str = "") -> None:
+        begin(output, config, plan, resume, weights)
         self.output = output
-        settings = {
-            "split": plan.split,
-            "split_hash": plan.split_hash,
-            "blueprints": plan.blueprints,
-            "config": config.model_dump(mode="json"),
-        }
-        saved = output / SETTINGS
-        if resume:
-            _check_same(saved, settings, config)
-        elif any((output / name).exists() and (output / name).stat().st_size for name in (RESULTS, TRIALS)):
-            raise CheckpointError(f"{output} holds results; continue them with --resume or choose another --output")
-        with WriteGuard(f"settings {saved}"):
-            output.mkdir(parents=True, exist_ok=True)
-            write_text(saved, json.dumps(settings, indent=2, ensure_ascii=False))
         self._results = MetricsLog(output / RESULTS, durable=True)
         self._trials = MetricsLog(output / TRIALS, durable=True)
         self.results: dict[Key, Record] = {_key(line): line for line in read_jsonl(self._results.path, _LINE)}
@@ -149,6 +158,7 @@ def evaluate_resumable(
     output: Path,
     *,
     resume: bool = False,
+    weights: str = "",
     on_task: Callable[[Record], None] | None = None,
 ) -> tuple[list[Record], dict[str, Any]]:
     """Play every task that the files in `output` do not hold yet; tasks that ended as `engine_error` are played again.
@@ -163,7 +173,7 @@ def evaluate_resumable(
         EnvironmentFailureError, EndpointError: the environment or the engine failed in all episodes; the lines are
             kept.
     """
-    journal = Journal(output, runtime.config, plan, resume)
+    journal = Journal(output, runtime.config, plan, resume, weights)
     keys, programs = list[Key](), list[Any]()
     for repeat in range(plan.repeats):
         for task in plan.tasks:
@@ -321,10 +331,12 @@ def _check_same(saved: Path, settings: Record, config: Config) -> None:
         raise CheckpointError(f"{saved.parent} holds no evaluation to resume (no {SETTINGS}); leave out --resume")
     try:
         before = read_json(saved)
-        changed = difference(parse_config(before["config"]), config, MAY_CHANGE)
+        former = parse_config(before["config"])
+        before = {"temperature": former.eval.temperature, "weights": ""} | before  # an older version's
+        changed = difference(former, config, MAY_CHANGE)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{saved} is damaged; restore it or choose another --output") from error
-    keys = ("split", "split_hash", "blueprints")
+    keys = ("split", "split_hash", "blueprints", "temperature", "weights")
     changed += [f"{key} ({before.get(key)} -> {settings[key]})" for key in keys if before.get(key) != settings[key]]
     if changed:
         raise CheckpointError(

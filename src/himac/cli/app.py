@@ -42,12 +42,28 @@ app = typer.Typer(
 )
 
 ConfigArg = Annotated[Path, typer.Argument(help="Configuration file (YAML).")]
+ConfigOrRun = Annotated[Path, typer.Argument(help="Configuration file, or a run directory: its latest checkpoint.")]
 Overrides = Annotated[list[str] | None, typer.Argument(help="Dotted overrides, e.g. train.iterations=20 seed=1.")]
 RunDir = Annotated[
     Path | None, typer.Option("--run-dir", help="Where the run is kept. Default: runs/<configuration name>.")
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue an interrupted run exactly where it stood.")]
-ModelOpt = Annotated[Path | None, typer.Option("--model", help="Hugging Face model directory; replaces model.path.")]
+
+
+def _pointed(model: Path | None) -> Path | None:
+    from himac.engines.folder import pointed
+
+    return None if model is None else pointed(model)
+
+
+ModelOpt = Annotated[
+    Path | None,
+    typer.Option(
+        "--model",
+        help="Hugging Face model directory, or RUN/checkpoints/best or latest; replaces model.path.",
+        callback=_pointed,
+    ),
+]
 
 
 @app.callback(invoke_without_command=True)
@@ -101,10 +117,18 @@ def train(
 
 @app.command("eval")
 def evaluate(
-    config: ConfigArg,
-    output: Annotated[Path, typer.Option("--output", help="Directory for results.jsonl and summary.json.")],
+    config: ConfigOrRun,
     overrides: Overrides = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", help="Directory for results and summary.json. Default: the run's, by checkpoint."),
+    ] = None,
     model: ModelOpt = None,
+    temperature: Annotated[
+        float | None,
+        typer.Option(min=0, help="Only this one; 0 is greedy. Default: 0.4 three times, and 0."),
+    ] = None,
+    repeats: Annotated[int | None, typer.Option(min=1, help="Times every task is played, in one setting.")] = None,
     split: Annotated[str | None, typer.Option(help="Split to evaluate. Default: env.eval_split.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first tasks of the split.")] = None,
     blueprints: Annotated[str, typer.Option(help="planner | random | none: who writes the blueprints.")] = "planner",
@@ -115,21 +139,33 @@ def evaluate(
         str | None, typer.Option(help="Replaces agent.name: hierarchical, flat, hiper, plain, react or reflexion.")
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with an evaluation through an endpoint; finished tasks are kept.")
+        bool, typer.Option("--resume", help="Go on with an evaluation; what is finished is kept.")
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the results in the directory.")] = False,
 ) -> None:
-    """Run every task of a split once and write per-task results."""
+    """Run every task of a split, sampled at 0.4 three times and greedily, and write per-task results."""
     from himac.cli.evaluate import evaluate_command
 
     evaluate_command(
-        config, output, overrides or [], model, split, limit, blueprints, planner_model, agent, resume, overwrite
+        config,
+        output,
+        overrides or [],
+        model,
+        split,
+        limit,
+        blueprints,
+        planner_model,
+        agent,
+        resume,
+        overwrite,
+        temperature,
+        repeats,
     )
 
 
 @app.command()
 def play(
-    config: ConfigArg,
+    config: ConfigOrRun,
     overrides: Overrides = None,
     model: ModelOpt = None,
     split: Annotated[str | None, typer.Option(help="Split to draw from. Default: env.eval_split.")] = None,

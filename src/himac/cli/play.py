@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from himac.cli.console import console
+from himac.cli.runs import choose
 from himac.config_file import load_config
 from himac.errors import ConfigError
 from himac.evaluate import evaluate
@@ -29,7 +30,8 @@ def play_command(
     delay: float,
 ) -> None:
     """Run one greedy episode and show blueprint, active sub-goal, actions and observations."""
-    config = load_config(config_path, overrides)
+    chosen = choose(config_path, model)
+    config = load_config(chosen.config, overrides)
     benchmark = build_benchmark(config)
     split = split or config.env.eval_split
     if split not in benchmark.splits():
@@ -38,7 +40,7 @@ def play_command(
         )
     task = _pick(benchmark.tasks(split), task_id)
     (opening,) = try_environment(config, benchmark, [task])
-    with build_runtime(config, str(model) if model else None, 4, benchmark) as runtime:
+    with build_runtime(config, str(chosen.model) if chosen.model else None, 4, benchmark) as runtime:
         check_room(runtime, opening)
         play(runtime, task, Screen(console, delay))
 

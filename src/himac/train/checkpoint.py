@@ -39,6 +39,7 @@ __all__ = [
     "Checkpoint",
     "MetricsLog",
     "check_lines",
+    "crc32",
     "load_latest",
     "rng_state",
     "save_checkpoint",
@@ -270,7 +271,7 @@ def _prune(root: Path, newest: str, keep: int) -> None:
 
 def _write_manifest(folder: Path) -> None:
     files = {
-        path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "crc32": _crc32(path)}
+        path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "crc32": crc32(path)}
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
@@ -294,7 +295,7 @@ def _load(folder: Path, map_location: str | torch.device = "cpu") -> Checkpoint:
         path = folder / name
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or not path.is_file():
             raise ValueError(f"{name} is not there")
-        if path.stat().st_size != expected["bytes"] or _crc32(path) != expected["crc32"]:
+        if path.stat().st_size != expected["bytes"] or crc32(path) != expected["crc32"]:
             raise ValueError(f"{name} has changed since it was written")
     content = _load_state(folder / _STATE, map_location)
     return Checkpoint(folder.name, folder, dict(content["state"]), dict(content["rng"]))
@@ -352,7 +353,8 @@ def _line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
-def _crc32(path: Path) -> int:
+def crc32(path: Path) -> int:
+    """Of a file's content."""
     value = 0
     with path.open("rb") as file:
         while block := file.read(_READ_BYTES):

@@ -15,7 +15,7 @@ from himac.algos.base import Phase, PhaseContext
 from himac.config import Config
 from himac.engines.local.vision import forget_pictures
 from himac.errors import CheckpointError, TrainingError
-from himac.evaluate import evaluate, summarise, write_results
+from himac.evaluate import evaluate, sample_tasks, summarise, write_results
 from himac.rollout.collect import Usage
 from himac.rollout.metrics import group_metrics
 from himac.rollout.runtime import Runtime
@@ -199,14 +199,6 @@ class Trainer:
         self.progress.records += 1
         if self.on_record is not None:
             self.on_record(entry)
-
-
-def sample_tasks(tasks: Sequence[Task], count: int | None) -> list[Task]:
-    """A fixed sample of a split (the same in every run), in the split's order; all of it when `count` is `None`."""
-    if count is None or count >= len(tasks):
-        return list(tasks)
-    chosen = set(random.Random(0).sample(range(len(tasks)), count))
-    return [task for n, task in enumerate(tasks) if n in chosen]
 
 
 def draw_tasks(pool: Sequence[Task], count: int, seed: int, iteration: int) -> list[Task]:
