@@ -4,7 +4,8 @@ The output folder:
 
     matrix.yaml, base.yaml          what was asked for
     models/TASK/                    the task's shared warm start
-    runs/TASK/METHOD/seed-N/        a run directory of `himac train` (or an output of `himac eval`)
+    runs/TASK/METHOD/seed-N/        a run directory of `himac train` and, in it, the evaluation of its last checkpoint
+                                    (or an output of `himac eval`)
     runs/TASK/METHOD/seed-N.yaml    its configuration, and in seed-N.log its output
     cells.jsonl                     one line for each cell that ended, failures included; the last line of a cell counts
 """
@@ -30,6 +31,7 @@ from himac.bench.scheduler import Job, Outcome, run_jobs
 from himac.config import Config
 from himac.config_file import difference, dump_config, load_config
 from himac.errors import ConfigError, DataError, EndpointError
+from himac.report.cells import GREEDY, final_evaluation
 from himac.report.results import STRICT, Count, Finite, number, read_jsonl, read_record
 from himac.train.atomic import WriteGuard, write_text
 from himac.train.continuing import BUDGET, MACHINE, check_budget
@@ -131,9 +133,11 @@ class Bench:
         return done
 
     def _fault(self, cell: Cell) -> str:
-        """Why a cell that ended well is not over: some episodes of an evaluation got no answer."""
+        """Why a cell that ended well is not over: an evaluation is missing, or some of its episodes got no answer."""
         if cell.kind == "train":
-            return ""
+            latest = self.folder(cell) / "checkpoints" / "latest"
+            missing = latest.is_file() and final_evaluation(self.folder(cell)) is None
+            return "its last checkpoint is not evaluated; run the same command again for that" if missing else ""
         try:
             share = number(read_record(self.folder(cell) / _SUMMARY), f"stop/{StopReason.ENGINE_ERROR}")
         except DataError as error:
@@ -166,13 +170,15 @@ class Bench:
         if cell.kind == "train":
             line += ["--run-dir", str(folder), *(["--resume"] if started else [])]
         else:
-            line += ["--output", str(folder), "--resume" if (folder / _EVALUATION).is_file() else "--overwrite"]
+            begun = any((path / _EVALUATION).is_file() for path in (folder, folder / GREEDY))
+            line += ["--output", str(folder), "--resume" if begun else "--overwrite"]
         needs = None
         if self._needs_model(cell):
             model = self._model(cell.task) / "warmstart"
             line += ["--model", str(model.resolve())]
             needs = None if model.exists() else _warm_name(cell.task)
-        return Job(cell.name, (tuple(line),), config.with_suffix(".log"), needs)
+        final = [(*self.command, "eval", str(folder))] if cell.kind == "train" else []
+        return Job(cell.name, (tuple(line), *final), config.with_suffix(".log"), needs)
 
     def folder(self, cell: Cell) -> Path:
         """The cell's run directory."""

@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from himac.cli.console import console, percent, progress_bar
 from himac.cli.runs import Chosen, choose
-from himac.config import FIELD_REPEATS, FIELD_TEMPERATURE, Config
+from himac.config import FIELD_REPEATS, FIELD_TEMPERATURE
 from himac.config_file import load_config
 from himac.engines.openai import OpenAIEngine
 from himac.errors import CheckpointError, ConfigError
@@ -26,6 +26,7 @@ from himac.evaluate import (
     summarise,
     write_records,
 )
+from himac.report.cells import GREEDY, SUMMARY
 from himac.report.pictures import FOLDER, save_pictures
 from himac.report.results import TOLD, read_jsonl
 from himac.resumable import RESULTS, SETTINGS, TRIALS, Plan, Record, begin, episode_of, evaluate_resumable
@@ -36,9 +37,6 @@ from himac.train.atomic import WriteGuard, write_text
 from himac.train.lock import locked
 from himac.types import StopReason
 
-SUMMARY = "summary.json"
-GREEDY = "greedy"
-"""Sub-folder of the greedy evaluation beside a sampled one, and its place in the summary."""
 SOURCES = ("planner", "random", "none")
 _ONE_SETTING = ("eval", "eval.temperature", "eval.repeats")
 """Overrides that ask for a setting of their own."""

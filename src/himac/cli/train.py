@@ -124,6 +124,8 @@ def _reinforce(config: Config, benchmark: Benchmark, start: str, run_dir: Path, 
             bar.update(task, completed=trainer.progress.iteration, note=f"{note}, {entry['env_steps']:,} steps")
             if entry["kind"] == "eval" or not console.is_terminal:
                 console.print(f"iteration {entry['iteration']:4d}  {note}, {entry['env_steps']:,} environment steps")
+            for warning in entry.get("warnings", ()):
+                console.print(f"warning: iteration {entry['iteration']}, {warning}")
 
         trainer = Trainer(config, runtime, learner, run_dir, on_record=show)
         if latest is not None:

@@ -7,7 +7,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from himac.config import FIELD_TEMPERATURE
 from himac.errors import DataError
+from himac.files import read_text
 from himac.report.results import (
     EVALUATED,
     METRIC,
@@ -22,7 +24,10 @@ from himac.report.results import (
 from himac.report.statistics import CurvePoint, Outcomes, shares_at, success_at
 from himac.report.summary import read_timings, seconds_split
 
+SUMMARY, GREEDY = "summary.json", "greedy"
+"""Of `himac eval`; the second is the sub-folder of a greedy evaluation beside a sampled one, and a part of the summary."""
 _KIND = "success/"
+_NAME_BYTES = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,23 +35,30 @@ class CellResult:
     """One finished cell.
 
     Attributes:
-        success_before, success_after: Of the first and the last evaluation; evaluation cells have no `before`.
-        by_kind: Success of the last evaluation by task type.
-        score: The benchmark's own score in the last evaluation, where it has one.
-        plan_validity: Valid share of the blueprints in the last evaluation, where there are blueprints.
-        curve: Every evaluation.
+        sampled, greedy: Success at the end, sampled at `FIELD_TEMPERATURE` and greedily; `None` where that was not
+            evaluated.
+        sampled_std: Of the first over its repeats.
+        success_before, success_after: Of the first and the last evaluation in training; evaluation cells have no
+            `before`.
+        by_kind, score, plan_validity: Success by task type, the benchmark's own score and the valid share of the
+            blueprints at the end, where there are such: sampled, without that in the last evaluation.
+        curve: Every evaluation in training.
         budget: Environment steps that training was given; `None` for evaluation cells.
         env_steps, tokens, iterations, optimizer_steps: Spent in training; tokens are the sampled ones. An evaluation
             cell has what its evaluation took, all trials included, and no tokens when they were not counted.
         seconds: By activity, start-up not counted.
         split_hash: Of the evaluated split.
-        outcomes: Success of every evaluated task in the last evaluation.
+        outcomes_sampled: Success of every task at the end, where it was sampled.
+        outcomes: The same in the last evaluation.
         outcomes_at_budget: The same when the budget was spent, see `success_at_budget`.
     """
 
     task: str
     method: str
     seed: int
+    sampled: float | None
+    sampled_std: float | None
+    greedy: float | None
     success_before: float | None
     success_after: float
     by_kind: dict[str, float]
@@ -60,6 +72,7 @@ class CellResult:
     optimizer_steps: int
     seconds: dict[str, float]
     split_hash: str
+    outcomes_sampled: Outcomes | None
     outcomes: Outcomes
     outcomes_at_budget: Outcomes
 
@@ -76,7 +89,8 @@ class CellResult:
     def to_json(self) -> dict[str, Any]:
         """Everything but the outcomes, which stay in the cell's `results.jsonl`."""
         fields = asdict(self)
-        del fields["outcomes"], fields["outcomes_at_budget"]
+        for name in ("outcomes_sampled", "outcomes", "outcomes_at_budget"):
+            del fields[name]
         derived = {"success_at_budget": self.success_at_budget, "overshoot": self.overshoot}
         return fields | {"tasks": len(self.outcomes)} | derived
 
@@ -114,7 +128,7 @@ def read_training(run_dir: Path, task: str, method: str, seed: int, budget: int 
         optimizer_steps=int(sum(number(record, "optimizer_steps") or 0 for record in metrics)),
         seconds=seconds_split(timings),
         outcomes_at_budget=_mixed(at_budget, run_dir) if at_budget else _outcomes(results),
-        **_evaluation(last, results),
+        **_evaluation(last, results, final_evaluation(run_dir)),
     )
 
 
@@ -127,7 +141,7 @@ def read_evaluation(folder: Path, task: str, method: str, seed: int, seconds: fl
     Raises:
         DataError: the summary is missing or broken.
     """
-    summary, results = read_record(folder / "summary.json", SUCCESS), read_jsonl(folder / "results.jsonl", OUTCOME)
+    summary, results = read_record(folder / SUMMARY, SUCCESS), read_jsonl(folder / "results.jsonl", OUTCOME)
     tokens = number(summary, "completion_tokens")
     steps = (number(line, "env_steps_all") or number(line, "env_steps") or 0 for line in results)
     return CellResult(
@@ -143,8 +157,18 @@ def read_evaluation(folder: Path, task: str, method: str, seed: int, seconds: fl
         optimizer_steps=0,
         seconds={"evaluation": seconds},
         outcomes_at_budget=_outcomes(results),
-        **_evaluation(summary, results),
+        **_evaluation(summary, results, folder),
     )
+
+
+def final_evaluation(run_dir: Path) -> Path | None:
+    """Where the evaluation of a run's last checkpoint is kept; `None` when it has not ended."""
+    try:
+        name = read_text(run_dir / "checkpoints" / "latest", _NAME_BYTES).strip()
+    except (OSError, ValueError):
+        return None
+    folder = run_dir / "eval" / Path(name).name
+    return folder if (folder / SUMMARY).is_file() else None
 
 
 def _results(run_dir: Path, evaluation: Record) -> list[dict[str, Any]]:
@@ -159,13 +183,26 @@ def _mixed(parts: Sequence[tuple[Outcomes, float]], run_dir: Path) -> dict[str, 
     return {task: sum(share * outcomes[task] for outcomes, share in parts) for task in tasks}
 
 
-def _evaluation(last: Record, results: Sequence[Record]) -> dict[str, Any]:
+def _evaluation(last: Record, results: Sequence[Record], final: Path | None) -> dict[str, Any]:
+    """Fields about the end.
+
+    Args:
+        final: Output of `himac eval`, both ways or in one setting.
+    """
+    summary = {} if final is None else read_record(final / SUMMARY, SUCCESS)
+    sampled = summary if final and number(summary, "temperature") == FIELD_TEMPERATURE else None
+    greedily = summary.get(GREEDY) if sampled else summary if number(summary, "temperature") == 0 else None
+    main = sampled or last
     return {
+        "sampled": number(sampled, "success") if sampled else None,
+        "sampled_std": number(sampled, "success_std") if sampled else None,
+        "greedy": number(greedily, "success") if isinstance(greedily, dict) else None,
         "success_after": float(last["success"]),
-        "by_kind": _by_kind(last),
-        "score": number(last, "score"),
-        "plan_validity": number(last, "plan_validity"),
+        "by_kind": _by_kind(main),
+        "score": number(main, "score"),
+        "plan_validity": number(main, "plan_validity"),
         "split_hash": str(results[0]["split_hash"]) if results else "",
+        "outcomes_sampled": _outcomes(read_jsonl(final / "results.jsonl", OUTCOME)) if final and sampled else None,
         "outcomes": _outcomes(results),
     }
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 
+from himac.config import FIELD_REPEATS, FIELD_TEMPERATURE
 from himac.envs.alfworld.goals import CLEAN, COOL, HEAT, LOOK, PLACE, TWO
 from himac.errors import DataError
 from himac.report.cells import CellResult
@@ -22,28 +23,27 @@ TOLERANCE = 0.1
 """Share of the budget by which environment steps may differ before a comparison is called unequal."""
 
 NOTHING = "–"
-_AT_BUDGET = "at budget"
+_SAMPLED, _GREEDY, _AT_BUDGET, _AT_END = f"T={FIELD_TEMPERATURE:g}", "greedy", "at budget", "at end"
 _SECONDS = ("generation", "environment", "update", "rest", "evaluation")
 
 
 def success_table(cells: Cells) -> str:
-    """Table 1 for the cells of one task: success at the budget, then that of the last evaluation by type and in all.
+    """Table 1 for the cells of one task: success at the end both ways, at the budget, in the last evaluation, by type.
 
     With the score where there is one, over seeds.
     """
     kinds = sorted({kind for cell in cells for kind in cell.by_kind}, key=_kind_order)
     scored = any(cell.score is not None for cell in cells)
     names = (KINDS.get(kind, kind) for kind in kinds)
-    header = ["method", _AT_BUDGET, *names, "All", *(["Score"] if scored else []), "seeds"]
+    header = ["method", _SAMPLED, _GREEDY, _AT_BUDGET, _AT_END, *names, *(["Score"] if scored else []), "seeds"]
     rows = []
     for method in _methods(cells):
         own = _of(cells, method)
         rows.append(
             [
                 method,
-                percent_spread(_at_budget(own)),
+                *(percent_spread(one) for one in (*_both_ways(own), _at_budget(own), _success(own))),
                 *(percent_spread(spread([c.by_kind[kind] for c in own if kind in c.by_kind])) for kind in kinds),
-                percent_spread(_success(own)),
                 *([plain_spread(_score(own))] if scored else []),
                 str(len(own)),
             ]
@@ -96,12 +96,14 @@ class Difference:
     """Success of a method minus that of the reference on one task.
 
     Attributes:
+        sampled: Sampled at the end; `None` where a cell of the two was not evaluated so.
         at_budget: When the budget was spent.
         at_end: Of the last evaluations.
     """
 
     task: str
     method: str
+    sampled: Interval | None
     at_budget: Interval
     at_end: Interval
 
@@ -123,33 +125,43 @@ def differences(cells: Cells, reference: str) -> list[Difference]:
                 f"cells of task '{task}' were evaluated on different splits ({', '.join(sorted(hashes))}); "
                 "evaluate all of them on the same one."
             )
-        at_budget, at_end = (
+        sampled, at_budget, at_end = (
             paired_bootstrap(paired_differences(*({c.seed: outcomes(c) for c in some} for some in (own, other))))
-            for outcomes in (attrgetter("outcomes_at_budget"), attrgetter("outcomes"))
+            if all(outcomes(cell) is not None for cell in (*own, *other))
+            else None
+            for outcomes in map(attrgetter, ("outcomes_sampled", "outcomes_at_budget", "outcomes"))
         )
         if at_budget is not None and at_end is not None:
-            found.append(Difference(task, method, at_budget, at_end))
+            found.append(Difference(task, method, sampled, at_budget, at_end))
     return found
 
 
 def difference_table(cells: Cells, reference: str) -> str:
     """`differences` in points, each with its interval."""
     rows = [
-        [one.task, one.method, *_points(one.at_budget), *_points(one.at_end), str(one.at_end.pairs)]
+        [
+            one.task,
+            one.method,
+            *(cell for interval in (one.sampled, one.at_budget, one.at_end) for cell in _points(interval)),
+            str(one.at_end.pairs),
+        ]
         for one in differences(cells, reference)
     ]
     minus, interval = f"minus {reference}, points", "95 % interval"
-    header = ("task", "method", f"{minus}, {_AT_BUDGET}", interval, "at the end", interval, "pairs")
+    columns = (f"{minus}, {_SAMPLED}", interval, _AT_BUDGET, interval, _AT_END, interval)
+    header = ("task", "method", *columns, "pairs")
     return markdown_table(header, rows) if rows else ""
 
 
-def _points(interval: Interval) -> tuple[str, str]:
+def _points(interval: Interval | None) -> tuple[str, str]:
+    if interval is None:
+        return NOTHING, NOTHING
     mean, low, high = (f"{100 * value:+.1f}" for value in (interval.mean, interval.low, interval.high))
     return mean, f"[{low}, {high}]"
 
 
 def change_table(cells: Cells) -> str:
-    """Success before and after training, and the valid share of the blueprints after it."""
+    """Success of the first and the last evaluation in training, and the valid share of the blueprints after it."""
     rows = []
     for task, method, own in _groups(cells):
         before = spread([c.success_before for c in own if c.success_before is not None])
@@ -199,9 +211,11 @@ def comparison_page(
     seeds = sorted({cell.seed for cell in cells})
     notes = f"Seeds: {', '.join(map(str, seeds))}. Mean ± sample standard deviation over seeds; success in percent."
     budget = (
-        f"*{_AT_BUDGET}*: success when the budget of environment steps was spent, on the line between the two "
-        "evaluations around it, since each method ends with another part of an iteration beyond its budget. All other "
-        "numbers are of the last evaluation."
+        f"*{_SAMPLED}*: the last checkpoint, every task {FIELD_REPEATS} times, sampled at that temperature; this is the "
+        f"column to compare. *{_GREEDY}*: the same once, without sampling. *{_AT_BUDGET}*: success in the evaluations of "
+        "training when the budget of environment steps was spent, on the line between the two around it, since each "
+        f"method ends with another part of an iteration beyond its budget. *{_AT_END}*: the last of them. Success by "
+        f"type and score are those of *{_SAMPLED}*, where that was evaluated, else of *{_AT_END}*."
     )
     interval = (
         "Pairs are equal seeds and equal tasks; at budget, both evaluations around it have their share in a task. The "
@@ -253,16 +267,17 @@ def plain_mean(values: Sequence[float | None]) -> str:
 
 
 def _by_task(cells: Cells, rows: Iterable[tuple[str, str]], tasks: Sequence[str], corner: str) -> str:
-    """One row a (label, method); for each task success at the budget and at the end, and score where it has one."""
+    """One row a (label, method); for each task success both ways, at the budget and at the end, and score if any."""
     scored = {task for task in tasks if any(c.score is not None for c in cells if c.task == task)}
     header, lines = [corner], []
     for task in tasks:
-        header += [f"{task} {_AT_BUDGET}", f"{task} Succ.", *([f"{task} Score"] if task in scored else [])]
+        names = (_SAMPLED, _GREEDY, _AT_BUDGET, _AT_END, *(["Score"] if task in scored else []))
+        header += [f"{task} {name}" for name in names]
     for label, method in rows:
         line = [label]
         for task in tasks:
             own = [cell for cell in cells if (cell.task, cell.method) == (task, method)]
-            successes = (percent_spread(one) for one in (_at_budget(own), _success(own)))
+            successes = (percent_spread(one) for one in (*_both_ways(own), _at_budget(own), _success(own)))
             line += [*successes, *([plain_spread(_score(own))] if task in scored else [])]
         lines.append(line)
     return markdown_table(header, lines)
@@ -274,6 +289,13 @@ def _note(table: str, text: str) -> str:
 
 def _kind_order(kind: str) -> tuple[int, str]:
     return (list(KINDS).index(kind) if kind in KINDS else len(KINDS), kind)
+
+
+def _both_ways(cells: Cells) -> tuple[Spread | None, Spread | None]:
+    """Sampled and greedy, over the cells that were evaluated so."""
+    kinds = ([cell.sampled for cell in cells], [cell.greedy for cell in cells])
+    sampled, greedy = (spread([value for value in values if value is not None]) for values in kinds)
+    return sampled, greedy
 
 
 def _success(cells: Cells) -> Spread | None:

@@ -4,6 +4,7 @@ run_dir/
   metrics.jsonl
   checkpoints/
     latest                   name of the newest checkpoint
+    best                     name of the one with the best evaluation
     <name>/                  a Hugging Face model directory with its tokenizer, plus
       state.tensors          optimiser, value heads, counters, random states: a safetensors file whose metadata is JSON
       value_head.safetensors the value heads of a method with a critic
@@ -17,7 +18,7 @@ import random
 import shutil
 import zlib
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -41,6 +42,7 @@ __all__ = [
     "check_lines",
     "crc32",
     "load_latest",
+    "mark_best",
     "rng_state",
     "save_checkpoint",
     "save_model",
@@ -48,6 +50,7 @@ __all__ = [
 ]
 
 _STATE, _FORMER_STATE = "state.tensors", "state.pt"
+_BEST = "best"
 _READ_BYTES = 1 << 22
 _POINTER_BYTES = 1000
 
@@ -76,6 +79,7 @@ def save_checkpoint(
     state: dict[str, Any],
     keep: int = 2,
     tensors: Mapping[str, Mapping[str, Tensor]] | None = None,
+    best: str | None = None,
 ) -> Path:
     """Write `checkpoints/<step_name>` and make it the latest.
 
@@ -91,6 +95,7 @@ def save_checkpoint(
             Python, NumPy and torch are added. Lines of the run's `.jsonl` files are on the disk before it.
         keep: Newest checkpoints that stay; older ones are deleted.
         tensors: Further safetensors files by name, for readers of the folder; they are not read again.
+        best: Name of the checkpoint that is marked as the best and stays besides; it may be this one.
 
     Raises:
         CheckpointError: The disk is full, the directory cannot be written, or the state holds something else.
@@ -122,8 +127,19 @@ def save_checkpoint(
             sync(lines)
         publish(target, fill)
         write_text(root / "latest", step_name)
-    _prune(root, step_name, keep)
+    mark_best(run_dir, best)
+    _prune(root, (step_name, best), keep)
     return target
+
+
+def mark_best(run_dir: str | Path, name: str | None) -> None:
+    """Let `checkpoints/best` name this checkpoint; there is no such file without one, or where it does not exist."""
+    root = Path(run_dir) / "checkpoints"
+    with WriteGuard(f"{root / _BEST}"):
+        if name is not None and (root / name).is_dir():
+            write_text(root / _BEST, name)
+        else:
+            (root / _BEST).unlink(missing_ok=True)
 
 
 def load_latest(run_dir: str | Path, map_location: str | torch.device = "cpu") -> Checkpoint | None:
@@ -260,9 +276,10 @@ def _save_weights(folder: Path, model: Any, tokenizer: Any | None = None) -> Non
         tokenizer.save_pretrained(folder)
 
 
-def _prune(root: Path, newest: str, keep: int) -> None:
+def _prune(root: Path, marked: Collection[str | None], keep: int) -> None:
+    """Delete all checkpoints but the marked ones and the newest others."""
     others = [
-        path for path in root.iterdir() if path.is_dir() and path.name != newest and not path.name.startswith(".")
+        path for path in root.iterdir() if path.is_dir() and path.name not in marked and not path.name.startswith(".")
     ]
     others.sort(key=lambda path: path.stat().st_mtime_ns, reverse=True)
     for path in others[keep - 1 :]:

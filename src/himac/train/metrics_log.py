@@ -46,7 +46,7 @@ class MetricsLog:
         Raises:
             CheckpointError: The disk is full; the file is as before.
         """
-        line = (json.dumps(_finite(record), allow_nan=False) + "\n").encode()
+        line = (json.dumps(finite(record), allow_nan=False) + "\n").encode()
         with WriteGuard(f"metrics file {self.path}"):
             descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
             try:
@@ -102,11 +102,12 @@ def _lines(path: Path) -> tuple[int, int]:
     return count, whole
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """As it is stored and read again: plain numbers, and null for those that are not finite."""
     if isinstance(value, dict):
-        return {str(key): _finite(item) for key, item in value.items()}
+        return {str(key): finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, float) and not np.isfinite(value):

@@ -16,13 +16,16 @@ from himac.config import Config
 from himac.engines.local.vision import forget_pictures
 from himac.errors import CheckpointError, TrainingError
 from himac.evaluate import evaluate, sample_tasks, summarise, write_results
+from himac.report.results import Record, number
 from himac.rollout.collect import Usage
 from himac.rollout.metrics import group_metrics
 from himac.rollout.runtime import Runtime
 from himac.seeding import derive_seed
-from himac.train.checkpoint import MetricsLog, save_checkpoint, save_model
+from himac.train.checkpoint import MetricsLog, mark_best, save_checkpoint, save_model
+from himac.train.diagnosis import findings
 from himac.train.factory import make_algorithm
 from himac.train.learner import Learner
+from himac.train.metrics_log import finite
 from himac.train.value import VALUE_FILE
 from himac.types import Episode, Group, Row, Task
 
@@ -51,6 +54,9 @@ class Trainer:
     """Runs iterations of an algorithm over tasks, with evaluation, metrics and checkpoints.
 
     `metrics.jsonl` holds what a rerun reproduces exactly; seconds and rates go to `timings.jsonl`.
+
+    Attributes:
+        records: What `metrics.jsonl` holds.
     """
 
     config: Config
@@ -59,6 +65,7 @@ class Trainer:
     run_dir: Path
     progress: Progress = field(default_factory=Progress)
     on_record: Callable[[dict[str, Any]], None] | None = None
+    records: list[dict[str, Any]] = field(default_factory=list)
 
     def run(self) -> Progress:
         """Train until `iterations` or `env_steps` is reached; ends with a checkpoint."""
@@ -67,10 +74,13 @@ class Trainer:
         pool = self.runtime.benchmark.tasks(self.config.env.train_split)
         metrics, timings = MetricsLog(self.run_dir / "metrics.jsonl"), MetricsLog(self.run_dir / "timings.jsonl")
         metrics.truncate_to(self.progress.records)
+        self.records = metrics.read()
+        mark_best(self.run_dir, best_checkpoint(self.records))
         self.progress.timings = min(self.progress.timings, len(timings))  # a run can do without them
         timings.truncate_to(self.progress.timings)
-        if self.progress.iteration == 0 and self.progress.phase == 0 and train.eval_every:
+        if not self.records and train.eval_every:
             self._evaluate(metrics, timings)
+            self.save()
         saved = False
         while not self._finished():
             at = PhaseContext(
@@ -80,12 +90,14 @@ class Trainer:
             name, phase = algorithm.phases[self.progress.phase]
             self._phase(at, name, phase, tasks, metrics, timings)
             self.progress.phase += 1
-            ended = self.progress.phase == len(algorithm.phases)
+            ended, best = self.progress.phase == len(algorithm.phases), False
             if ended:
                 self.progress.iteration, self.progress.phase, self.progress.carry = at.iteration + 1, 0, None
                 if (train.eval_every and self.progress.iteration % train.eval_every == 0) or self._finished():
                     self._evaluate(metrics, timings)
+                    best = best_checkpoint(self.records) == self._name()
             saved = train.checkpoint_phases if not ended else self.progress.iteration % train.checkpoint_every == 0
+            saved = saved or best
             if saved:
                 self.save()
         if not saved:
@@ -95,11 +107,20 @@ class Trainer:
     def save(self) -> None:
         """Write a checkpoint of everything a resumed run needs."""
         state = {"progress": _plain(self.progress), "learner": self.learner.state_dict()}
-        name = f"step-{self.progress.iteration:06d}-{self.progress.phase}"
-        keep = self.config.train.keep_checkpoints
         runtime = self.runtime
-        tensors = {} if self.learner.heads is None else {VALUE_FILE: self.learner.heads.state_dict()}
-        save_checkpoint(self.run_dir, name, runtime.model, runtime.tokenizer, state, keep=keep, tensors=tensors)
+        save_checkpoint(
+            self.run_dir,
+            self._name(),
+            runtime.model,
+            runtime.tokenizer,
+            state,
+            keep=self.config.train.keep_checkpoints,
+            tensors={} if self.learner.heads is None else {VALUE_FILE: self.learner.heads.state_dict()},
+            best=best_checkpoint(self.records),
+        )
+
+    def _name(self) -> str:
+        return _checkpoint_name(self.progress.iteration, self.progress.phase)
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from the state of a checkpoint whose weights are already loaded."""
@@ -195,10 +216,25 @@ class Trainer:
         return Usage(**asdict(self.runtime.collector.usage))
 
     def _record(self, metrics: MetricsLog, entry: dict[str, Any]) -> None:
+        entry = finite(entry)  # as a resumed run reads it again
+        self.records.append(entry)
+        if warnings := [finding.message for finding in findings(self.records, self.config)]:
+            entry["warnings"] = warnings
         metrics.append(entry)
         self.progress.records += 1
         if self.on_record is not None:
             self.on_record(entry)
+
+
+def best_checkpoint(records: Sequence[Record]) -> str | None:
+    """Name of the checkpoint whose evaluation has the best success, the earlier of equal ones; `None` without any."""
+    evals = [record for record in records if record.get("kind") == "eval"]
+    best = max(evals, key=lambda record: number(record, "success") or 0.0, default=None)
+    return None if best is None else _checkpoint_name(best["iteration"], 0)
+
+
+def _checkpoint_name(iteration: int, phase: int) -> str:
+    return f"step-{iteration:06d}-{phase}"
 
 
 def draw_tasks(pool: Sequence[Task], count: int, seed: int, iteration: int) -> list[Task]:
