@@ -25,7 +25,7 @@ from himac.report.statistics import CurvePoint, Outcomes, shares_at, success_at
 from himac.report.summary import read_timings, seconds_split
 
 SUMMARY, GREEDY = "summary.json", "greedy"
-"""Of `himac eval`; the second is the sub-folder of a greedy evaluation beside a sampled one, and a part of the summary."""
+"""Of `himac eval`: the second is the sub-folder of a greedy evaluation beside a sampled one, and its summary there."""
 _KIND = "success/"
 _NAME_BYTES = 1000
 

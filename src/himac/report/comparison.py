@@ -211,11 +211,11 @@ def comparison_page(
     seeds = sorted({cell.seed for cell in cells})
     notes = f"Seeds: {', '.join(map(str, seeds))}. Mean ± sample standard deviation over seeds; success in percent."
     budget = (
-        f"*{_SAMPLED}*: the last checkpoint, every task {FIELD_REPEATS} times, sampled at that temperature; this is the "
-        f"column to compare. *{_GREEDY}*: the same once, without sampling. *{_AT_BUDGET}*: success in the evaluations of "
-        "training when the budget of environment steps was spent, on the line between the two around it, since each "
-        f"method ends with another part of an iteration beyond its budget. *{_AT_END}*: the last of them. Success by "
-        f"type and score are those of *{_SAMPLED}*, where that was evaluated, else of *{_AT_END}*."
+        f"*{_SAMPLED}*: the last checkpoint, every task {FIELD_REPEATS} times, sampled at that temperature; this is "
+        f"the column to compare. *{_GREEDY}*: the same once, without sampling. *{_AT_BUDGET}*: success in the "
+        "evaluations of training when the budget of environment steps was spent, on the line between the two around "
+        f"it, since each method ends with another part of an iteration beyond its budget. *{_AT_END}*: the last of "
+        f"them. Success by type and score are those of *{_SAMPLED}*, where that was evaluated, else of *{_AT_END}*."
     )
     interval = (
         "Pairs are equal seeds and equal tasks; at budget, both evaluations around it have their share in a task. The "

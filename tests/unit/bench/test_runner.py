@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -111,6 +112,35 @@ def test_a_failing_cell_does_not_stop_the_others_and_is_repeated(fake: Fake) -> 
         "small/grpo/seed-0": False,
         "small/himac/seed-1": True,
     }
+
+
+def test_the_last_evaluation_of_a_cell_is_made_up_for(fake: Fake) -> None:
+    """A cell is over when its last checkpoint is evaluated both ways; killed there it goes on."""
+    fake.behave(**{"small/grpo/seed-0/final": "fail"})
+    assert failed(fake.bench(only=("grpo",)).run()) == {"small/grpo/seed-0": "the toy broke; mend it"}
+    fake.behave()
+    fake.calls()
+    (fake.output / "runs/small/grpo/seed-1/eval/step-000001-0/summary.json").unlink()
+    assert [cell.seed for cell in fake.bench(only=("grpo",)).pending()] == [0, 1]
+    (fake.folder / "finals.jsonl").unlink()
+    shutil.rmtree(fake.output / "runs/small/grpo/seed-1/eval/step-000001-0")
+    assert failed(fake.bench(only=("grpo",)).run()) == {}
+    assert [("--resume" in call["options"]) for call in fake.calls()] == [True, True]
+    finals = (fake.folder / "finals.jsonl").read_text().splitlines()
+    assert {json.loads(line)["name"] for line in finals} == {f"small/grpo/seed-{n}/final" for n in (0, 1)}
+    assert fake.bench(only=("grpo",)).pending() == []
+
+
+def test_a_cell_of_an_older_version_without_its_checkpoints_is_left_alone(fake: Fake) -> None:
+    """Trained again it would lose what it measured."""
+    fake.bench(only=("grpo",)).run()
+    run = fake.output / "runs/small/grpo/seed-0"
+    shutil.rmtree(run / "checkpoints")
+    shutil.rmtree(run / "eval/step-000001-0")
+    assert fake.bench(only=("grpo",)).pending() == []
+    publish(fake.output)
+    cells = json.loads((fake.output / "results.json").read_text())["cells"]
+    assert [(cell["sampled"], cell["greedy"]) for cell in cells] == [(None, None), (pytest.approx(5 / 6), 0.25)]
 
 
 def test_an_evaluation_that_was_cut_short_is_continued(fake: Fake) -> None:
@@ -353,18 +383,23 @@ def test_results_and_tables(fake: Fake) -> None:
     assert (cell["budget"], cell["env_steps"], cell["tokens"], cell["optimizer_steps"]) == (100, 110, 40, 2)
     assert cell["overshoot"] == pytest.approx(0.1)
     assert cell["curve"][1] == {"env_steps": 110, "iteration": 1, "success": 0.5}
-    assert cell["by_kind"] == {"pick": 0.0, "heat": 1.0}
+    assert (cell["sampled"], cell["sampled_std"], cell["greedy"]) == (pytest.approx(1 / 3), 0.125, 0.25)
+    assert cell["by_kind"] == {"pick": 0.0, "heat": pytest.approx(2 / 3)}
     seconds = {"generation": 5.0, "environment": 1.0, "update": 3.0, "rest": 1.0, "evaluation": 6.0}
     assert cell["seconds"] == seconds
-    assert (cell["plan_validity"], cell["tasks"], cell["split_hash"]) == (0.75, 2, "h")
+    assert (cell["plan_validity"], cell["tasks"], cell["split_hash"]) == (0.25, 2, "h")
     assert results["failed"] == {}
     assert [one["processor"] for one in results["machines"]] == ["Abacus"]
     page = paths[0].read_text()
     assert "\nTrained on Abacus (wood), 2 core(s), AVX2 with 1 thread(s).\n" in page
-    # Success 0.5 and 1: mean 75, sample standard deviation 50 / sqrt(2) = 35.4; after 100 of 110 steps 10/11 of that.
-    assert "| himac | 68.2 ± 32.1 | 100.0 ± 0.0 | 50.0 ± 70.7 | 75.0 ± 35.4 | 2 |" in page
+    # Sampled 1/3 and 5/6: mean 58.3, sample standard deviation 50 / sqrt(2) = 35.4.
+    # In training 0.5 and 1: mean 75, the same deviation; after 100 of 110 steps 10/11 of that.
+    both_ways, in_training = "58.3 ± 35.4 | 25.0 ± 0.0", "68.2 ± 32.1 | 75.0 ± 35.4"
+    assert f"| himac | {both_ways} | {in_training} | 66.7 ± 0.0 | 50.0 ± 70.7 | 2 |" in page
     assert "| small | asis | – | 75.0 ± 35.4 | – | – |" in page
-    assert "| small | himac | +0.0 | [+0.0, +0.0] | +0.0 | [+0.0, +0.0] | 4 |" in page
+    same = "+0.0 | [+0.0, +0.0]"
+    assert f"| small | himac | {same} | {same} | {same} | 4 |" in page
+    assert "| small | asis | – | – |" in page, "it was not sampled"
     # Against an untrained 75: 10/11 of the trained ones' 75 at the budget. Task a: 0 and -1/11, task b: -1/11 twice.
     asis = next(one for one in results["differences"] if one["method"] == "asis")
     assert (asis["task"], asis["at_end"]["mean"], asis["at_budget"]["mean"]) == ("small", 0.0, pytest.approx(3 / 44))

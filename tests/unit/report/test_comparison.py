@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,10 @@ from himac.report.statistics import (
 def cell(method: str, seed: int, success: float, **changes: Any) -> CellResult:
     fields: dict[str, Any] = {
         "task": "small",
+        "sampled": None,
+        "sampled_std": None,
+        "greedy": None,
+        "outcomes_sampled": None,
         "success_before": 0.25,
         "by_kind": {"pick_and_place_simple": success, "look_at_obj_in_light": 0.5},
         "score": None,
@@ -180,23 +185,33 @@ def test_success_at_the_budget() -> None:
 
 
 def test_table_1() -> None:
-    cells = [cell("himac", 0, 0.5), cell("himac", 1, 1.0), cell("grpo", 0, 0.25)]
+    cells = [
+        cell("himac", 0, 0.5, sampled=0.75, greedy=0.5),
+        cell("himac", 1, 1.0, sampled=0.25, greedy=0.5),
+        cell("grpo", 0, 0.25),
+    ]
     table = success_table(cells)
-    assert table.splitlines()[0] == "| method | at budget | Pick | Look | All | seeds |"
-    # Sample deviation of 50 and 100: 50 / sqrt(2) = 35.36.
-    assert line(table, "himac") == "| himac | 75.0 ± 35.4 | 75.0 ± 35.4 | 50.0 ± 0.0 | 75.0 ± 35.4 | 2 |"
-    assert line(table, "grpo") == "| grpo | 25.0 | 25.0 | 50.0 | 25.0 | 1 |"
+    assert table.splitlines()[0] == "| method | T=0.4 | greedy | at budget | at end | Pick | Look | seeds |"
+    # Sample deviation of 50 and 100, or of 75 and 25: 50 / sqrt(2) = 35.36.
+    assert line(table, "himac") == (
+        "| himac | 50.0 ± 35.4 | 50.0 ± 0.0 | 75.0 ± 35.4 | 75.0 ± 35.4 | 75.0 ± 35.4 | 50.0 ± 0.0 | 2 |"
+    )
+    assert line(table, "grpo") == "| grpo | – | – | 25.0 | 25.0 | 25.0 | 50.0 | 1 |"
     assert score_table(cells) == ""
 
 
 def test_tables_1_and_2_with_scores() -> None:
     shop = {"task": "shop", "by_kind": {}, "score": 80.0}
     cells = [cell("himac", 0, 0.5, **shop), cell("grpo", 0, 0.25, **(shop | {"score": 41.5})), cell("himac", 0, 1.0)]
-    assert success_table(cells[:2]).splitlines()[0] == "| method | at budget | All | Score | seeds |"
-    assert line(success_table(cells[:2]), "grpo") == "| grpo | 25.0 | 25.0 | 41.50 | 1 |"
+    assert (
+        success_table(cells[:2]).splitlines()[0] == "| method | T=0.4 | greedy | at budget | at end | Score | seeds |"
+    )
+    assert line(success_table(cells[:2]), "grpo") == "| grpo | – | – | 25.0 | 25.0 | 41.50 | 1 |"
     table = score_table(cells)
-    assert table.splitlines()[0] == "| method | shop at budget | shop Succ. | shop Score |"
-    assert line(table, "himac") == "| himac | 50.0 | 50.0 | 80.00 |"
+    assert table.splitlines()[0] == (
+        "| method | shop T=0.4 | shop greedy | shop at budget | shop at end | shop Score |"
+    )
+    assert line(table, "himac") == "| himac | – | – | 50.0 | 50.0 | 80.00 |"
 
 
 def test_table_3() -> None:
@@ -205,11 +220,12 @@ def test_table_3() -> None:
     cells = [cell("himac", 0, 1.0, curve=late), cell("himac", 0, 0.5, **shop), cell("grpo", 0, 0.25)]
     table = ablation_table(cells, {"full": "himac", "w/o hierarchy": "grpo", "not run": "absent"})
     assert table.splitlines()[0] == (
-        "| variant | small at budget | small Succ. | shop at budget | shop Succ. | shop Score |"
+        "| variant | small T=0.4 | small greedy | small at budget | small at end "
+        "| shop T=0.4 | shop greedy | shop at budget | shop at end | shop Score |"
     )
     assert table.splitlines()[2:] == [
-        "| full | 50.0 | 100.0 | 50.0 | 50.0 | 80.00 |",
-        "| w/o hierarchy | 25.0 | 25.0 | – | – | – |",
+        "| full | – | – | 50.0 | 100.0 | – | – | 50.0 | 50.0 | 80.00 |",
+        "| w/o hierarchy | – | – | 25.0 | 25.0 | – | – | – | – | – |",
     ]
     assert ablation_table(cells, {}) == ""
 
@@ -227,14 +243,22 @@ def test_table_4() -> None:
 
 
 def test_differences() -> None:
-    """Of two tasks, see test_bootstrap_over_tasks: at the budget 1/2 and 0, at the end 0 and -1."""
+    """Of two tasks, see test_bootstrap_over_tasks: at the budget 1/2 and 0, at the end 0 and -1.
+
+    Sampled it is 1/3 and 1/3, so that every resample has the mean 1/3; unknown where one of the two was not sampled.
+    """
     cells = [
         cell("himac", 0, 1.0, outcomes={"a": 1.0, "b": 1.0}, outcomes_at_budget={"a": 0.5, "b": 0.0}),
         cell("grpo", 0, 0.5, outcomes={"a": 1.0, "b": 0.0}, outcomes_at_budget={"a": 1.0, "b": 0.0}),
         cell("lonely", 5, 0.5),
     ]
     table = difference_table(cells, "himac")
-    assert table.splitlines()[2:] == ["| small | grpo | +25.0 | [+0.0, +50.0] | -50.0 | [-100.0, +0.0] | 2 |"]
+    in_training = "+25.0 | [+0.0, +50.0] | -50.0 | [-100.0, +0.0]"
+    assert table.splitlines()[2:] == [f"| small | grpo | – | – | {in_training} | 2 |"]
+    thirds = ({"a": 1 / 3, "b": 0.0}, {"a": 2 / 3, "b": 1 / 3})
+    sampled = [replace(one, outcomes_sampled=own) for one, own in zip(cells, thirds, strict=False)]
+    table = difference_table(sampled, "himac")
+    assert table.splitlines()[2:] == [f"| small | grpo | +33.3 | [+33.3, +33.3] | {in_training} | 2 |"]
     assert differences([cells[0], cells[2]], "himac") == [], "no seed in common"
     with pytest.raises(DataError, match="different splits"):
         differences([cells[0], cell("grpo", 0, 0.5, split_hash="other")], "himac")
@@ -267,7 +291,7 @@ def test_the_page_leaves_out_what_is_empty() -> None:
     headings = [one for one in page.splitlines() if one.startswith("#")]
     assert headings == ["# mine", "## Success", "### small", "## Before and after training", "## Cost"]
     assert "\n\n\n" not in page
-    assert "on the line between the two evaluations around it" in page
+    assert "on the line between the two around it" in page
 
 
 def test_the_picture(tmp_path: Path) -> None:
@@ -304,6 +328,27 @@ def test_repeated_tasks_count_once(tmp_path: Path) -> None:
     assert (got.env_steps, got.tokens) == (30, None)
     assert (got.seed, got.score, got.budget, got.overshoot, got.seconds) == (3, 7.0, None, None, {"evaluation": 12.5})
     assert got.to_json()["tasks"] == 2
+
+
+@pytest.mark.parametrize(
+    ("summary", "sampled", "greedy"),
+    [
+        ({"temperature": 0.4, "success_std": 0.1, "greedy": {"success": 0.25}}, 0.5, 0.25),
+        ({"temperature": 0.4}, 0.5, None),
+        ({"temperature": 0.0}, None, 0.5),
+        ({"temperature": 1.0}, None, None),
+        ({}, None, None),  # of an older version
+    ],
+)
+def test_which_way_an_evaluation_was(
+    summary: dict[str, Any], sampled: float | None, greedy: float | None, tmp_path: Path
+) -> None:
+    (tmp_path / "summary.json").write_text(json.dumps({"success": 0.5} | summary), encoding="utf-8")
+    (tmp_path / "results.jsonl").write_text('{"task_id": "a", "success": true, "split_hash": "h"}\n', encoding="utf-8")
+    got = read_evaluation(tmp_path, "small", "react", 0, 1.0)
+    assert (got.sampled, got.greedy, got.success_after) == (sampled, greedy, 0.5)
+    assert got.sampled_std == summary.get("success_std")
+    assert got.outcomes_sampled == (None if sampled is None else {"a": 1.0})
 
 
 def test_the_trials_of_an_evaluation_are_paid_for(tmp_path: Path) -> None:
