@@ -103,6 +103,10 @@ SLOW = {
 def check(points: list[Callable[[Path], bool]], cli: Cli, config: Path, model: Path, reference: bytes) -> None:
     run, _ = kill_and_resume(cli, ("train", config, "--model", model), points)
     assert (run / "metrics.jsonl").read_bytes() == reference
+    evals = {r["iteration"]: r["success"] for r in map(json.loads, reference.splitlines()) if r["kind"] == "eval"}
+    best = max(evals, key=lambda iteration: (evals[iteration], -iteration))
+    assert (run / "checkpoints" / "best").read_text() == f"step-{best:06d}-0\n"
+    assert (run / "checkpoints" / f"step-{best:06d}-0" / "model.safetensors").is_file()
     assert lines(run / "timings.jsonl") == reference.count(b"\n")
     assert not list(run.rglob(".tmp-*")), "half-written files stay behind"
 

@@ -27,7 +27,7 @@ def pointed(path: Path) -> Path:
     except (OSError, ValueError) as error:
         raise ModelError(f"{path} names no checkpoint ({error}); give a directory of {path.parent}.") from error
     folder = path.parent / name
-    if folder.name != name or not folder.is_dir():
+    if folder.name != name or name.startswith(".") or not folder.is_dir():
         raise ModelError(f"{path} names {name!r}, which does not exist; give a directory of {path.parent}.")
     return folder
 

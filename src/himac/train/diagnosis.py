@@ -1,7 +1,7 @@
 """What goes wrong while a run trains, told from its metrics records alone, each with the setting to change.
 
 A finding is about the records of one phase. It looks at the mean of the last `WINDOW` of them, or at the trend of the
-last `HISTORY`, because single records are noisy: a phase has some ten tasks, and their difficulty differs.
+last `TREND`, because single records are noisy: a phase has some ten tasks, and their difficulty differs.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from himac.config import Config
 from himac.report.results import Record, number
 from himac.types import StopReason
 
-WINDOW, HISTORY, ENOUGH = 5, 20, 12
-"""Records of a phase: of a mean; of a trend, and while a finding stays known; the fewest for a trend or comparison."""
+WINDOW, TREND, HISTORY, ENOUGH = 5, 20, 40, 15
+"""Records of a phase: of a mean; of a trend; that are looked back to, also for what is known; the fewest to do so."""
 
 TREND_T = 2.0
 """Slopes in standard errors. Success and return mostly move together, so that noise seldom drives them apart."""
 KL_OF_TARGET, KL_OF_BEFORE, KL_LEAST = 2.0, 4.0, 0.02
-STOP_SHARE, STOP_GAIN, STOP_MORE = 0.8, 0.25, 0.1
+STOP_SHARE, STOP_GAIN, STOP_MORE = 0.8, 0.3, 0.1
 """Of the failures, and how much of them and of all episodes more than before: fewer other failures are no harm."""
 EQUAL_GROUPS, SOLVED = 0.6, 0.9
 """Equal groups are no harm either where nearly everything is solved."""
@@ -61,12 +61,13 @@ def findings(records: Sequence[Record], config: Config) -> list[Finding]:
     """
     phase = str(records[-1]["phase"])
     own = [record for record in records if record.get("phase") == phase][-2 * HISTORY :]
-    known = {
+    now = list(_present(own[-HISTORY:], phase, config))
+    known = now and {
         (one.kind, one.subject)
         for end in range(max(len(own) - HISTORY, 0), len(own))
         for one in _present(own[max(end - HISTORY, 0) : end], phase, config)
     }
-    return [one for one in _present(own[-HISTORY:], phase, config) if (one.kind, one.subject) not in known]
+    return [one for one in now if (one.kind, one.subject) not in known]
 
 
 def _present(records: Sequence[Record], phase: str, config: Config) -> Iterator[Finding]:
@@ -82,7 +83,7 @@ def _present(records: Sequence[Record], phase: str, config: Config) -> Iterator[
 
 
 def _apart(records: Sequence[Record], phase: str) -> Iterator[Finding]:
-    success, returns = _series(records, "success"), _series(records, "return_mean")
+    success, returns = (_series(records[-TREND:], key) for key in ("success", "return_mean"))
     if min(len(success), len(returns)) >= ENOUGH and slope_t(success) < -TREND_T and slope_t(returns) > TREND_T:
         yield Finding(
             "return_without_success",
@@ -118,7 +119,7 @@ def _kl(records: Sequence[Record], phase: str, config: Config) -> Iterator[Findi
 
 
 def _stops(records: Sequence[Record], phase: str) -> Iterator[Finding]:
-    early, late = records[:WINDOW], records[-WINDOW:]
+    early, late = records[: 2 * WINDOW], records[-WINDOW:]
     for reason, settings in _STOPS.items():
         (was, before), (now, after) = _share(early, reason), _share(late, reason)
         if now >= STOP_SHARE and now - was >= STOP_GAIN and after - before >= STOP_MORE:

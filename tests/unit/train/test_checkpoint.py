@@ -16,12 +16,14 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from himac.errors import CheckpointError, TrainingError
+from himac.engines.folder import pointed
+from himac.errors import CheckpointError, ModelError, TrainingError
 from himac.train import atomic
 from himac.train.checkpoint import (
     MetricsLog,
     check_lines,
     load_latest,
+    mark_best,
     rng_state,
     save_checkpoint,
     save_model,
@@ -98,6 +100,36 @@ def test_newest_ones_stay(tmp_path: Path, model: Any) -> None:
     for number in range(4):
         save_checkpoint(tmp_path, f"step-{number}", model, None, {"n": number}, keep=2)
     assert names(tmp_path / "checkpoints") == {"latest", "step-2", "step-3"}
+
+
+def test_the_best_one_stays_besides(tmp_path: Path, model: Any) -> None:
+    root = tmp_path / "checkpoints"
+    for number in range(5):
+        save_checkpoint(tmp_path, f"step-{number}", model, None, {"n": number}, keep=2, best=f"step-{min(number, 1)}")
+    assert names(root) == {"latest", "best", "step-1", "step-3", "step-4"}
+    assert (root / "best").read_text() == "step-1\n"
+    assert pointed(root / "best") == root / "step-1"
+    found = load_latest(tmp_path)
+    assert found is not None
+    assert found.name == "step-4"
+    save_checkpoint(tmp_path, "step-5", model, None, {"n": 5}, keep=1, best="step-5")
+    assert names(root) == {"latest", "best", "step-5"}
+    mark_best(tmp_path, "step-9")  # a run that goes on from an older checkpoint
+    assert names(root) == {"latest", "step-5"}
+
+
+def test_pointers_stay_among_the_checkpoints(tmp_path: Path) -> None:
+    root = tmp_path / "checkpoints"
+    (root / "step-1").mkdir(parents=True)
+    (tmp_path / "step-2").mkdir()
+    assert pointed(root / "step-1") == root / "step-1"
+    assert pointed(tmp_path / "model") == tmp_path / "model"
+    for wrong in ("step-3", "../step-2", "..", ".", "", "step-1/x"):
+        (root / "best").write_text(wrong + "\n")
+        with pytest.raises(ModelError, match=r"best names '.*', which does not exist; give a directory of"):
+            pointed(root / "best")
+    with pytest.raises(ModelError, match=r"latest names no checkpoint \(.*\); give a directory of"):
+        pointed(root / "latest")
 
 
 def test_a_name_can_be_saved_again(tmp_path: Path, model: Any) -> None:
