@@ -44,6 +44,9 @@ def run_twice(cli: Cli, path: Path) -> Path:
     for cell in cells.values():
         assert cell["iterations"] == matrix.iterations or cell["env_steps"] >= matrix.env_steps
         assert len(cell["curve"]) >= 2
+        assert cell["greedy"] == cell["success_after"], "training ends with the same greedy episodes"
+        assert 0 <= cell["sampled"] <= 1
+        assert cell["sampled_std"] >= 0
         assert min(cell["tokens"], cell["tasks"], cell["seconds"]["generation"], cell["seconds"]["evaluation"]) > 0
     assert len({cell["split_hash"] for cell in cells.values()}) == 1
     page = (out / "tables.md").read_text(encoding="utf-8")

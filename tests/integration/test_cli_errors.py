@@ -321,7 +321,8 @@ def test_interrupt(cli: Cli, tiny_yaml: Path, tiny_model: Path) -> None:
     """Ctrl-C in the middle of a phase."""
     start = ("train", tiny_yaml, "--model", tiny_model, "--run-dir", "run")
     run = cli.folder / "run"
-    done = cli.start(*start).when(lambda: (run / "checkpoints" / "latest").exists()).send(signal.SIGINT)
+    latest = run / "checkpoints" / "latest"
+    done = cli.start(*start).when(lambda: latest.exists() and "-1" in latest.read_text()).send(signal.SIGINT)
     check(done, 130, "interrupted", "--resume")
     assert load_latest(run) is not None
     resumed = cli.run(*start, "--resume", "train.iterations=1")

@@ -98,7 +98,6 @@ def test_a_refused_key_is_one_sentence_and_exit_code_9(cli: Cli) -> None:
         (("eval", "{config}", "--output", "o", "engine.name=openai"), "needs engine.model"),
         (("eval", "{config}", "--output", "o", "--agent", "reactt"), "agent.name"),
         (("eval", "{config}", "--output", "o", "--agent", "react", "engine.name=openai", "engine.model=m"), "no rules"),
-        (("eval", "{config}", "--output", "o", "--resume"), "without --resume"),
         (("eval", "{config}", "--output", "o", "engine.base_url=http://me:pw@host/v1"), "must not hold a key"),
     ],
 )

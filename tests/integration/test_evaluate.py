@@ -156,6 +156,7 @@ def test_what_is_no_run(cli: Cli, tiny_yaml: Path, tiny_model: Path) -> None:
         (("eval", "young"), 4, "young/checkpoints/latest names no checkpoint"),
         (("eval", "young", "--model", tiny_model), 2, "give --output DIR"),
         (("eval", tiny_yaml, "--model", tiny_model), 2, "give --output DIR"),
+        (("eval", tiny_yaml, "--model", tiny_model, "--output", "o", "--resume"), 5, "o holds no evaluation to resume"),
         (("play", "young", "--model", "young/checkpoints/best"), 4, "young/checkpoints/best names no checkpoint"),
     ):
         done = cli.run(*args)

@@ -22,7 +22,7 @@ from himac.config import Config
 from himac.config_file import parse_config
 from himac.engines.local import loading, vision
 from himac.rollout.runtime import build_benchmark, build_runtime
-from himac.train import trainer
+from himac.train import diagnosis, trainer
 from himac.train.checkpoint import save_model
 from himac.train.learner import Learner
 from himac.train.value import VALUE_FILE
@@ -126,6 +126,17 @@ def test_resumed_from_every_checkpoint(algorithm: str, imitator: Callable[[str],
     assert any(record["grad_norm"] > 0 for record in records if record["kind"] == "train")
     if "branches" in SMALL[algorithm]:
         assert any(record.get("branches") for record in records)
+
+
+def test_warnings_do_not_depend_on_where_it_was_stopped(
+    imitator: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Always the same is wrong, so each phase tells it once: a resumed run knows that it was told."""
+    for name, value in {"WINDOW": 1, "HISTORY": 1, "INVALID": 0.0}.items():
+        monkeypatch.setattr(diagnosis, name, value)
+    records = check(configuration("himac", imitator("himac")), tmp_path)
+    warned = [(r["iteration"], r["phase"]) for r in records if any("rejected" in w for w in r.get("warnings", ()))]
+    assert warned == [(0, "eval"), (0, "macro"), (0, "micro")]
 
 
 @pytest.mark.slow

@@ -127,7 +127,8 @@ def evaluate_command(
     (opening,) = try_environment(config, benchmark, [first_task(benchmark, split)])
     live = config.eval.max_live
     with ExitStack() as stack:
-        runtime = stack.enter_context(build_runtime(config, models[0] if models else None, live, benchmark))
+        given = None if chosen.model is None else str(chosen.model)
+        runtime = stack.enter_context(build_runtime(config, given, live, benchmark))
         check_room(runtime, opening)
         stack.enter_context(locked(output))
         if overwrite:
