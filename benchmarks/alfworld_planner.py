@@ -34,7 +34,8 @@ def evaluate(run_dir: Path, source: str) -> float:
     options = [str(run_dir / word) if word == "warmstart" else word for word in SOURCES[source]]
     output = run_dir / "planner" / source.replace(" ", "-").replace(",", "")
     command = [sys.executable, "-m", "himac", "eval", str(run_dir / "config.yaml"), "--model", str(model)]
-    subprocess.run([*command, "--output", str(output), *options], check=True, stdout=subprocess.DEVNULL, cwd=ROOT)
+    command += ["--temperature", "0", "--output", str(output)]
+    subprocess.run([*command, *options], check=True, stdout=subprocess.DEVNULL, cwd=ROOT)
     success: float = json.loads((output / "summary.json").read_text())["success"]
     return success
 

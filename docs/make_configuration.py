@@ -213,7 +213,7 @@ MEANINGS = {
     "train.max_live": "Episodes under way at once, in each process.",
     "train.rollout_workers": "Processes that run episodes side by side, for small models on a CPU.",
     "eval.temperature": "0 is greedy.",
-    "eval.repeats": "Times `himac eval` runs every task.",
+    "eval.repeats": "Times `himac eval` runs every task in this one setting.",
     "eval.max_live": "Episodes under way at once in `himac eval`.",
 }
 

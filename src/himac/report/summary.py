@@ -65,6 +65,7 @@ def summarise_run(run_dir: Path, examples: int = 3) -> str:
         _configuration(run_dir),
         _success(metrics),
         _stops(metrics),
+        _warnings(metrics),
         time_split(timings),
         _results(results),
         _examples(results, examples, newest.parent if newest else run_dir, run_dir),
@@ -212,6 +213,17 @@ def _stops(metrics: Sequence[Record]) -> str:
     shares = {key.removeprefix("stop/"): value for key, value in _floats(last).items() if key.startswith("stop/")}
     rows = [(reason, percent(share)) for reason, share in sorted(shares.items(), key=lambda item: (-item[1], item[0]))]
     return "\n".join(["## Why episodes ended", "", markdown_table(("stop reason", "share %"), rows)])
+
+
+def _warnings(metrics: Sequence[Record]) -> str:
+    """What training warned of, in its order."""
+    told = [
+        f"- Iteration {record.get('iteration')}, {warning}"
+        for record in metrics
+        if isinstance(found := record.get("warnings"), list)
+        for warning in found
+    ]
+    return "\n".join(["## Warnings", "", *told]) if told else ""
 
 
 def _results(results: Sequence[Record]) -> str:

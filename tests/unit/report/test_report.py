@@ -261,6 +261,10 @@ def test_the_summary_of_a_run(tmp_path: Path) -> None:
     assert "| all | 10.0 | 35.0 | +25.0 |" in bare
     assert "| step_limit | 65.0 |" in bare
     assert "## Time" not in bare
+    assert "## Warnings" not in bare
+    write(run / "metrics.jsonl", [record | {"warnings": ["flat: too hot; cool it"]} for record in metrics()[:1]])
+    assert "## Warnings\n\n- Iteration 0, flat: too hot; cool it" in summarise_run(run)
+    write(run / "metrics.jsonl", metrics())
     (run / "config.yaml").write_text("seed: 7\nalgo: {name: himac, plans: 8}\nenv: {name: alfworld, kwargs: {}}\n")
     safetensors(run / "checkpoints" / "step-1" / "model.safetensors", {"a": [1000, 3]})
     write(run / "old" / "results.jsonl", [result("old", "pick", True, 1)])
