@@ -171,7 +171,8 @@ def test_every_shipped_cell_can_be_trained(path: Path) -> None:
     for cell in cells:
         assert cell.kind == "train"
         check_training(cell.config)
-        assert cell.config.agent.name in (warm[cell.task].warmstart.formats if cell.task in warm else shown)
+        if "model.path" not in matrix.methods[cell.method]:  # others bring a model of their own format
+            assert cell.config.agent.name in (warm[cell.task].warmstart.formats if cell.task in warm else shown)
 
 
 def test_shipped_ablations_differ_in_one_switch() -> None:
