@@ -48,6 +48,22 @@ def test_rows_that_do_not_fit_are_counted_and_none_is_an_error(tmp_path: Path) -
         warmstart(runtime)
 
 
+def test_replies_that_the_agent_may_not_say_are_counted_and_many_are_an_error(tmp_path: Path) -> None:
+    """A colour, the marker of a finished sub-goal and the end of the reply are a token each."""
+    model, config = make_toy_model(tmp_path / "model"), toy_config("himac")
+    with build_runtime(config, str(model), 64, ColourBenchmark()) as runtime:
+        assert warmstart(runtime).replies_too_long == 0
+    executor = config.agent.executor.model_copy(update={"max_tokens": 2})
+    short = config.model_copy(update={"agent": config.agent.model_copy(update={"executor": executor})})
+    with (
+        build_runtime(short, str(model), 64, ColourBenchmark()) as runtime,
+        pytest.raises(
+            ConfigError, match=r"of .* replies are longer than agent\.executor\.max_tokens allows, .* to 3 or"
+        ),
+    ):
+        warmstart(runtime)
+
+
 def test_formats_that_are_asked_alike_are_refused(tmp_path: Path) -> None:
     model = make_toy_model(tmp_path / "model")
     config = toy_config("himac")

@@ -6,7 +6,7 @@ from himac.agents.base import AgentBase
 from himac.agents.recorder import SegmentRecorder
 from himac.errors import ConfigError
 from himac.scene import Scene, join
-from himac.types import Demonstration, Role, Row
+from himac.types import Demonstration, Role
 
 REQUEST = "Describe."
 
@@ -14,8 +14,8 @@ REQUEST = "Describe."
 class Describer(AgentBase):
     """Taught in a warm start only: the alignment stage of vision-language models (LLaVA, Liu et al., 2023)."""
 
-    def demo_rows(self, demo: Demonstration, context_weight: float = 0.0) -> list[Row]:
-        """One row for each different picture with a caption from which the planner or an executor starts.
+    def demonstrated(self, demo: Demonstration) -> list[SegmentRecorder]:
+        """One context for each different picture with a caption from which the planner or an executor starts.
 
         Raises:
             ConfigError: There is none.
@@ -27,9 +27,9 @@ class Describer(AgentBase):
                 f"the demonstration of {demo.task.id} shows no picture with a caption; remove captions from "
                 "warmstart.formats"
             )
-        return [self._row(scene, demo.task.id, context_weight) for scene in told]
+        return [self._described(scene) for scene in told]
 
-    def _row(self, scene: Scene, task_id: str, context_weight: float) -> Row:
+    def _described(self, scene: Scene) -> SegmentRecorder:
         recorder = SegmentRecorder(Role.FLAT, self.chat.open(join("\n", (REQUEST, scene))))
         recorder.reply(self.chat.encode_reply(scene.caption))
-        return recorder.demo_row(task_id, context_weight)
+        return recorder

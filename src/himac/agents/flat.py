@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from himac.agents.base import AgentBase
 from himac.agents.parsing import clean_action
 from himac.agents.recorder import SegmentRecorder
 from himac.config import EpisodePolicyConfig
 from himac.scene import Content, join
-from himac.types import Demonstration, Role, Row
+from himac.types import Demonstration, Role
 
 
 class FlatAgent(AgentBase):
     """Prompts and parser of a policy without hierarchy; thoughts stand in `<think>` tags before the action."""
 
+    section: ClassVar[str] = "flat"
+    """Of the configuration of agents."""
+
     @property
     def limits(self) -> EpisodePolicyConfig:
         """Settings of this policy's replies."""
-        return self.config.flat
+        limits: EpisodePolicyConfig = getattr(self.config, self.section)
+        return limits
 
     def prompt(self, instruction: str, observation: Content) -> list[int]:
         """Token ids that open the episode."""
@@ -31,8 +37,11 @@ class FlatAgent(AgentBase):
         """Total parser; an empty action is left to the environment to reject."""
         return clean_action(self.chat.decode_reply(token_ids))
 
-    def demo_rows(self, demo: Demonstration, context_weight: float = 0.0) -> list[Row]:
-        """One row; each reply is `lead` and the action."""
+    def reply_limit(self, role: Role) -> tuple[str, int]:
+        return f"agent.{self.section}.max_tokens", self.limits.max_tokens
+
+    def demonstrated(self, demo: Demonstration) -> list[SegmentRecorder]:
+        """One context; each reply is `lead` and the action."""
         recorder = SegmentRecorder(Role.FLAT, self.prompt(demo.instruction, demo.observation))
         pending: Content | None = None
         for segment in demo.segments:
@@ -48,7 +57,7 @@ class FlatAgent(AgentBase):
                 else:
                     recorder.given(ids, mistake=True)
                 first, pending = False, turn.observation
-        return [recorder.demo_row(demo.task.id, context_weight)]
+        return [recorder]
 
     def lead(self, subgoal: str, first: bool) -> str:
         """What a demonstrated reply says before its action: a thought before the first one that serves a sub-goal."""

@@ -8,7 +8,7 @@ from himac.agents.base import AgentBase
 from himac.agents.parsing import SUB_DONE, Reply, format_blueprint, parse_blueprint, parse_reply
 from himac.agents.recorder import SegmentRecorder
 from himac.scene import Content, join
-from himac.types import Blueprint, Demonstration, DemoTurn, Role, Row
+from himac.types import Blueprint, Demonstration, DemoTurn, Role
 
 _LAST_REMARK = re.compile(r" \([^()]*\)$")
 
@@ -46,11 +46,15 @@ class HierarchicalAgent(AgentBase):
             return reply
         return Reply(reply.action or "", False)
 
-    def demo_rows(self, demo: Demonstration, context_weight: float = 0.0) -> list[Row]:
-        """One planner row and one executor row a segment."""
+    def reply_limit(self, role: Role) -> tuple[str, int]:
+        policy = self.config.planner if role is Role.PLANNER else self.config.executor
+        return f"agent.{role}.max_tokens", policy.max_tokens
+
+    def demonstrated(self, demo: Demonstration) -> list[SegmentRecorder]:
+        """One context of the planner and one of the executor a segment."""
         planner = SegmentRecorder(Role.PLANNER, self.planner_prompt(demo.instruction, demo.observation))
         planner.reply(self.chat.encode_reply(format_blueprint(demo.blueprint)))
-        rows = [planner.demo_row(demo.task.id, context_weight)]
+        contexts = [planner]
         for segment in demo.segments:
             prompt = self.executor_prompt(segment.subgoal, segment.start, demo.instruction)
             recorder = SegmentRecorder(Role.EXECUTOR, prompt, segment.subgoal)
@@ -62,8 +66,8 @@ class HierarchicalAgent(AgentBase):
                     recorder.given(ids, mistake=True)
                 if number + 1 < len(segment.turns):
                     recorder.given(self.executor_turn(turn.observation, segment.subgoal))
-            rows.append(recorder.demo_row(demo.task.id, context_weight))
-        return rows
+            contexts.append(recorder)
+        return contexts
 
 
 def short_form(subgoal: str) -> str:

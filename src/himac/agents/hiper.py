@@ -9,7 +9,6 @@ from itertools import takewhile
 
 from himac.agents.flat import FlatAgent
 from himac.agents.parsing import THINK_TAG, clean_action
-from himac.config import EpisodePolicyConfig
 from himac.scene import Content, join
 
 RULES = "Reply in two lines: KEEP or SWITCH: <sub-goal>, then > <action>."
@@ -79,9 +78,7 @@ def parse_decision(text: str) -> Decision:
 class HiperAgent(FlatAgent):
     """A flat policy that writes down when it switches to which sub-goal."""
 
-    @property
-    def limits(self) -> EpisodePolicyConfig:
-        return self.config.hiper
+    section = "hiper"
 
     def prompt(self, instruction: str, observation: Content) -> list[int]:
         """Token ids that open the episode."""

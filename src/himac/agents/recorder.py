@@ -22,6 +22,8 @@ class SegmentRecorder:
         self._logprobs: list[float] = [0.0] * len(self.token_ids)
         self._mistake: list[bool] = [False] * len(self.token_ids)
         self._turns: list[Turn] = []
+        self.replies: list[int] = []
+        """Tokens of each reply."""
 
     def __len__(self) -> int:
         return len(self.token_ids)
@@ -41,6 +43,7 @@ class SegmentRecorder:
         start = len(self.token_ids)
         flags = list(sampled) if sampled is not None else [True] * len(token_ids)
         values = list(logprobs) if logprobs is not None else [0.0] * len(token_ids)
+        self.replies.append(len(token_ids))
         self.token_ids.extend(token_ids)
         self._sampled.extend(flags)
         self._mistake.extend([False] * len(token_ids))

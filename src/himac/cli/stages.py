@@ -85,6 +85,8 @@ def warm_model(config: Config, benchmark: Benchmark, model: str, output: Path) -
         save_model(output, runtime.model, runtime.tokenizer, files=files)
     clear_unfinished(output)
     left_out = f" ({report.too_long} rows too long for agent.max_context left out)"
+    if report.replies_too_long:
+        console.print(f"{report.replies_too_long} demonstrated replies are longer than the agent may say (max_tokens)")
     console.print(
         f"warm start: {report.demonstrations} demonstrations{left_out}, {report.tokens / 1e6:.1f} M tokens, "
         f"loss {report.loss_first:.3f} -> {report.loss_last:.3f} in {report.seconds:.0f} s -> {output}"

@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 import random
 import time
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from himac.agents.base import AgentBase
 from himac.agents.describer import Describer
+from himac.agents.recorder import SegmentRecorder
 from himac.config import Config
 from himac.engines.local.vision import forget_pictures
 from himac.envs.base import Benchmark, demonstrations
@@ -24,7 +26,8 @@ from himac.train.learner import LearnerConfig
 from himac.types import Row, Task
 
 _MOST_LEFT_OUT = 0.05
-"""Share of the rows. A model that never sees the long tasks learns something else than what was asked for."""
+"""Share of the rows, and of the replies that a limit cuts. A model that never sees the long tasks, or may not say what
+it has learned, learns something else than what was asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +36,13 @@ class WarmstartReport:
 
     Attributes:
         too_long: Rows that were left out because they exceed `agent.max_context`.
+        replies_too_long: Replies that are imitated but would be cut off when the agent says them.
     """
 
     demonstrations: int
     demonstrated_success: float
     too_long: int
+    replies_too_long: int
     tokens: int
     steps: int
     loss_first: float
@@ -78,6 +83,34 @@ class Unfinished:
         return cls(folder, source.hexdigest(), str(latest.model_dir), latest.state)
 
 
+@dataclass(slots=True)
+class _Replies:
+    """Demonstrated replies beside the limits of sampled ones.
+
+    Attributes:
+        over: For each setting that limits replies, whether each of them is longer.
+        longest: Of those, in tokens.
+    """
+
+    over: defaultdict[str, list[bool]] = field(default_factory=lambda: defaultdict(list))
+    longest: Counter[str] = field(default_factory=Counter)
+
+    def see(self, agent: AgentBase, contexts: Sequence[SegmentRecorder]) -> None:
+        for context in contexts:
+            if (found := agent.reply_limit(context.role)) is not None:
+                name, most = found
+                self.over[name] += [length > most for length in context.replies]
+                self.longest[name] = max([self.longest[name], *context.replies])
+
+    def check(self) -> None:
+        for name, over in self.over.items():
+            if sum(over) > _MOST_LEFT_OUT * len(over):
+                raise ConfigError(
+                    f"{sum(over)} of {len(over)} demonstrated replies are longer than {name} allows, so the agent "
+                    f"cannot say what it learns; set it to {self.longest[name]} or more"
+                )
+
+
 def warmstart_tasks(config: Config, benchmark: Benchmark) -> Sequence[Task]:
     """The training tasks that are demonstrated: a seeded sample of `warmstart.games` of the train split."""
     tasks = benchmark.tasks(config.env.train_split)
@@ -115,14 +148,18 @@ def warmstart(
     tasks = warmstart_tasks(config, runtime.benchmark)
     teachers: dict[str, Callable[..., AgentBase]] = {**AGENTS, "captions": Describer}
     agents: list[AgentBase] = [teachers[n](runtime.tokenizer, texts, config.agent) for n in settings.formats]
-    shown, won, rows = 0, 0, list[Row]()
+    shown, won, rows, replies = 0, 0, list[Row](), _Replies()
     for demo in demonstrations(runtime.benchmark, tasks, settings.passes, derive_seed(config.seed, "demos")):
         shown += 1
         won += demo.success
         if demo.success or not settings.keep_success_only:
-            rows.extend(row for agent in agents for row in agent.demo_rows(demo, settings.context_weight))
+            for agent in agents:
+                contexts = agent.demonstrated(demo)
+                replies.see(agent, contexts)
+                rows.extend(context.demo_row(demo.task.id, settings.context_weight) for context in contexts)
     if not rows:
         raise DataError("the demonstrator solved none of the training tasks; check env.kwargs and env.train_split")
+    replies.check()
     limit, longest = runtime.setting.max_context, max(len(row.input_ids) for row in rows)
     fitting = [row for row in rows if len(row.input_ids) <= limit]
     too_long = len(rows) - len(fitting)
@@ -179,6 +216,7 @@ def warmstart(
         demonstrations=shown,
         demonstrated_success=won / shown,
         too_long=too_long,
+        replies_too_long=sum(map(sum, replies.over.values())),
         tokens=sum(len(row.input_ids) for batch in batches for row in batch),
         steps=len(batches),
         loss_first=losses[0],
