@@ -196,12 +196,15 @@ class Learner:
         """Epochs of mini-batch steps on these rows, until the policy has moved too far; metrics of their pace."""
         cfg, part = self.config, self._part(role)
         own = cfg.roles.get(role, RolePace())
+        # A step half as long moves the policy a quarter as far: the target falls with the schedule.
+        share = self._scheduled(max(part.steps, cfg.warmup_steps)) / cfg.lr
+        target = None if cfg.target_kl is None else cfg.target_kl * share**2
         moved, steps, stopped = 0.0, 0, False
         for epoch in range(own.epochs or cfg.epochs):
             for chosen in self._split(len(rows), epoch, own.mini_batches or cfg.mini_batches):
                 reference = None if ref_logprobs is None else [ref_logprobs[i] for i in chosen]
                 # The first step is taken in any case: nothing has moved yet.
-                limit = cfg.target_kl if steps else None
+                limit = target if steps else None
                 seen = self._policy_step([rows[i] for i in chosen], reference, meter, part, own.lr_scale, limit)
                 if seen is None:
                     continue
@@ -211,10 +214,10 @@ class Learner:
                 steps += 1
             if stopped:
                 break
-        if cfg.target_kl is None:
+        if target is None:
             return {}
         if steps > 1 or stopped:
-            part.adapt(moved, cfg.target_kl)
+            part.adapt(moved, target)
         name = f"/{role}" if role else ""
         return {f"moved{name}": moved, f"rate{name}": part.rate, f"stopped_early{name}": float(stopped)}
 
@@ -332,16 +335,7 @@ class Learner:
             norms = [torch.nn.utils.clip_grad_norm_(parameters, bound) for parameters in part.clipped]
             if not all(torch.isfinite(norm) for norm in norms):
                 raise TrainingError(_not_finite("gradient", self.steps))
-            cfg = self.config
-            lr = lr_at(
-                part.steps,
-                lr=cfg.lr,
-                warmup_steps=cfg.warmup_steps,
-                total_steps=cfg.total_steps,
-                elapsed=self.elapsed,
-                schedule=cfg.schedule,
-            )
-            lr *= lr_scale * part.rate
+            lr = self._scheduled(part.steps) * lr_scale * part.rate
             optimizer.set_lr(lr)
             optimizer.step()
             if not all_finite(parameter for parameters in part.clipped for parameter in parameters):
@@ -357,6 +351,18 @@ class Learner:
         return moved
 
     # ---- helpers
+
+    def _scheduled(self, step: int) -> float:
+        """Learning rate of an optimiser step by warm-up and schedule."""
+        cfg = self.config
+        return lr_at(
+            step,
+            lr=cfg.lr,
+            warmup_steps=cfg.warmup_steps,
+            total_steps=cfg.total_steps,
+            elapsed=self.elapsed,
+            schedule=cfg.schedule,
+        )
 
     def _by_row(self, rows: Sequence[Row], score: Callable[[MicroBatch], Sequence[T]]) -> list[T]:
         """What `score` says of each row of a micro-batch, in the order of `rows` and the precision of the update."""

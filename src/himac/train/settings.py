@@ -53,7 +53,8 @@ class LearnerConfig:
         value_lr: Learning rate of the heads as a multiple of `lr`.
         value_warmup: Updates at the start in which the heads alone are trained.
         target_kl: An update ends before a step at which the policy has moved half as far again from the one that
-            sampled, and the rate of later updates follows how far it moved (see `train.parts`). `None` is off.
+            sampled, and the rate of later updates follows how far it moved (see `train.parts`). Falls with the square
+            of the schedule. `None` is off.
         apart: Rows of each role are trained one role after the other, each with an optimiser state, a warm-up and a
             rate of its own.
         roles: What differs for a role, by its name; with `apart`.

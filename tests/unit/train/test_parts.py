@@ -78,6 +78,23 @@ def test_an_update_ends_before_a_step_that_goes_too_far() -> None:
     torch.testing.assert_close(weights(model), weights(twin), rtol=0, atol=0)
 
 
+def test_the_target_falls_with_the_square_of_the_rate() -> None:
+    """Halfway down a linear schedule a quarter of the target is left: just too little for what two steps moved."""
+    model = tiny_model()
+    rows = own(sampled_rows(model), model)
+
+    def updated(target: float | None, elapsed: float = 0.5) -> dict[str, float]:
+        settings: Any = {"epochs": 2, "schedule": "linear", "total_steps": 1000, "target_kl": target}
+        learner = Learner(copy.deepcopy(model), config(**settings))
+        learner.elapsed = elapsed
+        return learner.update(rows)
+
+    moved = updated(1e6)["moved"]
+    # An update ends before a step at which the policy has moved 1.5 times as far as the target.
+    assert updated(4 * moved / 1.5 * 1.01)["stopped_early"] == 0.0
+    assert updated(4 * moved / 1.5 * 0.99)["stopped_early"] == 1.0
+
+
 def test_moved_is_the_k3_estimate() -> None:
     model = tiny_model()
     (row,) = own(sampled_rows(model, 1), model)
