@@ -12,8 +12,9 @@ import pytest
 import torch
 
 from himac.engines.base import Completion, GenerateRequest, SamplingParams
-from himac.engines.local import LocalEngine, vision
+from himac.engines.local import LocalEngine
 from himac.errors import ModelError
+from himac.models import vision
 from himac.scene import Placed, Prompt
 from support.tiny_vision import ARCHITECTURES, load_spread, picture, plain_logits, plain_logprobs, prompt, write_model
 

@@ -14,8 +14,9 @@ from himac.agents.chat import ChatFormat
 from himac.config import Config
 from himac.config_file import load_config
 from himac.engines.base import GenerateRequest, SamplingParams
-from himac.engines.local import LocalEngine, load_model
+from himac.engines.local import LocalEngine
 from himac.evaluate import evaluate
+from himac.models.loading import load_model
 from himac.rollout.runtime import build_benchmark, build_runtime
 from support.chat_server import Body, ChatServer, Raw, chat, refusal, said
 from support.cli import Cli, lines

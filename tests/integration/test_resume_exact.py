@@ -20,7 +20,7 @@ import himac.cli.train
 from himac.cli.train import run_training
 from himac.config import Config
 from himac.config_file import parse_config
-from himac.engines.local import loading, vision
+from himac.models import loading, vision
 from himac.rollout.runtime import build_benchmark, build_runtime
 from himac.train import diagnosis, trainer
 from himac.train.checkpoint import save_model

@@ -16,7 +16,7 @@ from himac.agents.hiper import RULES
 from himac.agents.parsing import format_blueprint
 from himac.config import Config
 from himac.config_file import parse_config
-from himac.engines.local.init_model import init_model
+from himac.models.init_model import init_model
 from himac.rollout.runtime import Runtime, build_runtime
 from himac.train.checkpoint import save_model
 from himac.train.factory import make_learner

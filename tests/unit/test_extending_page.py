@@ -18,9 +18,11 @@ from himac.algos.base import PhaseContext
 from himac.algos.sampling import FlatSampler
 from himac.config_file import load_config
 from himac.engines.base import GenerateRequest, SamplingParams
-from himac.engines.local import LocalEngine, init_model, load_model
+from himac.engines.local import LocalEngine
 from himac.envs.check import check_benchmark
 from himac.envs.pool import EnvPool
+from himac.models.init_model import init_model
+from himac.models.loading import load_model
 from himac.rollout.collect import Collector
 from himac.rollout.episode import Proposal, Setting, execute
 from himac.train.factory import ALGORITHMS, Method

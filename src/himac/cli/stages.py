@@ -51,7 +51,7 @@ def warmstart_command(
 
 def make_model(config: Config, benchmark: Benchmark, output: Path) -> None:
     """Initialise a model whose tokenizer is trained on demonstrations of the training split."""
-    from himac.engines.local.init_model import init_model
+    from himac.models.init_model import init_model
     from himac.train.atomic import WriteGuard
 
     tasks = benchmark.tasks(config.env.train_split)

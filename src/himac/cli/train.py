@@ -100,7 +100,7 @@ def _starting_model(config: Config, benchmark: Benchmark, run_dir: Path) -> str:
 
 
 def _reinforce(config: Config, benchmark: Benchmark, start: str, run_dir: Path, opening: EnvResult) -> None:
-    from himac.engines.local.loading import load_model
+    from himac.models.loading import load_model
     from himac.train.checkpoint import check_lines, load_latest
     from himac.train.factory import learner_config, make_learner, planned_steps
     from himac.train.trainer import Trainer

@@ -17,13 +17,13 @@ from himac.agents.react import ReactAgent
 from himac.agents.reflexion import ReflexionAgent
 from himac.config import Config
 from himac.engines.base import Engine
-from himac.engines.folder import check_model_folder
 from himac.engines.openai import OpenAIEngine
 from himac.envs.admissible import with_admissible
 from himac.envs.base import SHORT_TEXTS, Benchmark
 from himac.envs.pool import EnvPool
 from himac.envs.registry import make_benchmark
 from himac.errors import ConfigError, DataError
+from himac.models.folder import check_model_folder
 from himac.rollout.collect import Collector, Runner
 from himac.rollout.episode import Setting
 from himac.rollout.parallel import ParallelCollector, start_worker
@@ -115,7 +115,7 @@ def build_runtime(
             raise
     path = model_path or config.model.path
     check_model_path(path)
-    from himac.engines.local.loading import load_model
+    from himac.models.loading import load_model
 
     if config.threads is not None:
         import torch

@@ -29,10 +29,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from himac.engines.local.loading import quiet
-from himac.engines.local.weights import not_finite
 from himac.errors import CheckpointError, TrainingError
 from himac.files import parse_json, read_json, read_text
+from himac.models.loading import quiet
+from himac.models.weights import not_finite
 from himac.train.atomic import WriteGuard, clean, publish, sync, write_text
 from himac.train.metrics_log import MetricsLog
 

@@ -18,10 +18,10 @@ import torch
 from torch import Tensor
 
 from himac.algos.losses import kl_penalty, policy_loss, row_weights
-from himac.engines.local.forward import support
-from himac.engines.local.vision import freeze_vision
-from himac.engines.local.weights import all_finite
 from himac.errors import CheckpointError, ConfigError, TrainingError
+from himac.models.forward import support
+from himac.models.vision import freeze_vision
+from himac.models.weights import all_finite
 from himac.seeding import derive_seed
 from himac.train.credit import redistribute
 from himac.train.forward import EntropyKind, TokenScores, autocast, deviation, encode, score_tokens

@@ -13,9 +13,9 @@ from typing import Any
 
 from himac.algos.base import Phase, PhaseContext
 from himac.config import Config
-from himac.engines.local.vision import forget_pictures
 from himac.errors import CheckpointError, TrainingError
 from himac.evaluate import evaluate, sample_tasks, summarise, write_results
+from himac.models.vision import forget_pictures
 from himac.report.results import Record, number
 from himac.rollout.collect import Usage
 from himac.rollout.metrics import group_metrics

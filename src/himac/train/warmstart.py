@@ -15,9 +15,9 @@ from himac.agents.base import AgentBase
 from himac.agents.describer import Describer
 from himac.agents.recorder import SegmentRecorder
 from himac.config import Config
-from himac.engines.local.vision import forget_pictures
 from himac.envs.base import Benchmark, demonstrations
 from himac.errors import CheckpointError, ConfigError, DataError
+from himac.models.vision import forget_pictures
 from himac.rollout.runtime import AGENTS, Runtime
 from himac.seeding import derive_seed
 from himac.train.checkpoint import load_latest, save_checkpoint

@@ -11,8 +11,8 @@ import torch
 
 from himac.engines.base import GenerateRequest, SamplingParams
 from himac.engines.local import LocalEngine
-from himac.engines.local.weights import copy_weights
 from himac.errors import ModelError
+from himac.models.weights import copy_weights
 
 
 def ask(number: int, prompt: list[int], new: int = 4) -> GenerateRequest:

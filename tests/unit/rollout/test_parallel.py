@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import torch
 
-from himac.engines.local.loading import load_model
 from himac.errors import ConfigError, TrainingError
+from himac.models.loading import load_model
 from himac.rollout.collect import Usage
 from himac.rollout.episode import flat_episode
 from himac.rollout.parallel import ParallelCollector, _Share, _Worker

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from himac.engines.local.vision import vision_tower
 from himac.errors import TrainingError
+from himac.models.vision import vision_tower
 from himac.train.forward import score_tokens
 from himac.train.learner import Learner
 from himac.train.packing import check_rows, pack
@@ -142,7 +142,7 @@ def test_pictures_are_shared_by_rows(rows: list[Row]) -> None:
 
 
 def test_a_model_directory_keeps_what_was_learnt(loaded: Loaded, rows: list[Row], tmp_path: Path) -> None:
-    from himac.engines.local import load_model
+    from himac.models.loading import load_model
     from himac.train.checkpoint import save_model
 
     save_model(tmp_path / "saved", *loaded)

@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from himac.engines.base import Completion, GenerateRequest
-from himac.engines.local.attention import forward_with_plan
 from himac.engines.local.cache import SlotCache
-from himac.engines.local.forward import evaluating, packed_forward, project, support
 from himac.engines.local.running import Running
 from himac.engines.local.sampling import choose, uniforms
 from himac.engines.local.slots import CausalTable, NewTokens, SlotPlan
-from himac.engines.local.vision import Piece, forget_pictures, insert
-from himac.engines.local.weights import copy_weights
 from himac.errors import ModelError
+from himac.models.attention import forward_with_plan
+from himac.models.forward import evaluating, packed_forward, project, support
+from himac.models.vision import Piece, forget_pictures, insert
+from himac.models.weights import copy_weights
 from himac.scene import Placed
 from himac.types import FloatArray
 

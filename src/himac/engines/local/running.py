@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from himac.engines.base import GenerateRequest
 from himac.engines.local.cache import Placement
-from himac.engines.local.vision import Piece, processor, rope_positions
+from himac.models.vision import Piece, processor, rope_positions
 
 
 @dataclass(slots=True)

@@ -13,12 +13,12 @@ import torch
 from tokenizers import AddedToken, pre_tokenizers
 from transformers import Qwen2Config, Qwen2ForCausalLM, Qwen2Tokenizer
 
-from himac.engines.local.init_vision import IMAGE, VISION_TOKENS, image_processor, vision_language_model
-from himac.engines.local.loading import quiet
-from himac.engines.local.picture_tokenizer import PictureTokenizer
-from himac.engines.local.structured_init import structure_attention
-from himac.engines.local.vision import PictureProcessor
 from himac.errors import ConfigError, ModelError
+from himac.models.init_vision import IMAGE, VISION_TOKENS, image_processor, vision_language_model
+from himac.models.loading import quiet
+from himac.models.picture_tokenizer import PictureTokenizer
+from himac.models.structured_init import structure_attention
+from himac.models.vision import PictureProcessor
 
 USER, ASSISTANT, END, PAD = "<|user|>", "<|assistant|>", "<|im_end|>", "<|pad|>"
 NUMBERS = tuple(f" {number}" for number in range(61))
