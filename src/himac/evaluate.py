@@ -56,7 +56,7 @@ def evaluate(
     """
     agent, setting = runtime.agent, runtime.setting
     seeds = [task_seed(seed, task) for task in tasks]
-    if runtime.config.engine.name != "local" or isinstance(agent, ReflexionAgent):
+    if not runtime.config.engine.can.exact or isinstance(agent, ReflexionAgent):
         runs = [
             trials(
                 setting,

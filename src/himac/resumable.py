@@ -320,9 +320,8 @@ def _summary(lines: Sequence[Record], plan: Plan, config: Config) -> dict[str, A
         ]
         summary["trials_mean"] = sum(line["trials"] for line in lines) / len(lines)
     summary |= asdict(spent) | {"env_steps_all": sum(line["env_steps_all"] for line in lines)}
-    engine = config.engine
-    if engine.price_in is not None and engine.price_out is not None:
-        summary["cost"] = (spent.prompt_tokens * engine.price_in + spent.completion_tokens * engine.price_out) / 1e6
+    cost = config.engine.cost(spent.prompt_tokens, spent.completion_tokens)
+    summary |= {} if cost is None else {"cost": cost}
     return summary
 
 

@@ -15,7 +15,6 @@ from himac.cli.console import console, percent, progress_bar
 from himac.cli.runs import Chosen, choose
 from himac.config import FIELD_REPEATS, FIELD_TEMPERATURE
 from himac.config_file import load_config
-from himac.engines.openai import OpenAIEngine
 from himac.errors import CheckpointError, ConfigError
 from himac.evaluate import (
     BlueprintSource,
@@ -83,7 +82,7 @@ def evaluate_command(
         raise ConfigError(f"--planner-model writes no blueprint with --blueprints {blueprints}; give one of the two")
     if config.agent.name != "hierarchical" and (planner_model is not None or blueprints != "planner"):
         raise ConfigError("a flat agent follows no blueprint; leave out --blueprints and --planner-model")
-    streamed = config.engine.name != "local" or config.agent.name == "reflexion"
+    streamed = not config.engine.can.exact or config.agent.name == "reflexion"
     if streamed and planner_model is not None:
         raise ConfigError("--planner-model is for local models; leave it out with an endpoint")
     if resume and overwrite:
@@ -99,7 +98,7 @@ def evaluate_command(
             f"{output} holds results of an evaluation; choose another --output, replace them with --overwrite, or "
             "continue them with --resume"
         )
-    local = config.engine.name == "local"
+    local = config.engine.can.weights
     models = [str(chosen.model or config.model.path), *([str(planner_model)] if planner_model else [])] if local else []
     for path in models:
         check_model_path(path)
@@ -155,7 +154,7 @@ def evaluate_command(
         "split_hash": one.split_hash,
         "tasks": len(one.tasks),
         "blueprints": blueprints if planner_model is None else f"planner {planner_model}",
-        "model": models[0] if models else config.engine.model,
+        "model": models[0] if models else config.engine.served,
     }
     summary |= getattr(benchmark, "conditions", {}) | found
     with WriteGuard(f"summary {output / SUMMARY}"):
@@ -228,7 +227,7 @@ def _streamed(runtime: Runtime, plan: Plan, place: Place, tick: Tick) -> tuple[l
     lines, summary = evaluate_resumable(
         runtime, plan, place.output, resume=place.resume, weights=place.weights, on_task=tick
     )
-    if isinstance(runtime.engine, OpenAIEngine):
+    if runtime.engine.totals is not None:
         summary["endpoint"] = asdict(runtime.engine.totals)
     return lines, summary
 

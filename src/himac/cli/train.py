@@ -100,7 +100,7 @@ def _starting_model(config: Config, benchmark: Benchmark, run_dir: Path) -> str:
 
 
 def _reinforce(config: Config, benchmark: Benchmark, start: str, run_dir: Path, opening: EnvResult) -> None:
-    from himac.models.loading import load_model
+    from himac.models.policy import Policy
     from himac.train.checkpoint import check_lines, load_latest
     from himac.train.factory import learner_config, make_learner, planned_steps
     from himac.train.trainer import Trainer
@@ -114,8 +114,9 @@ def _reinforce(config: Config, benchmark: Benchmark, start: str, run_dir: Path, 
         check_room(runtime, opening)
         reference = None
         if latest and learner_config(config, total_steps=1).needs_reference:
-            reference = load_model(start, config.model.dtype, config.model.device)[0]
-        learner = make_learner(runtime.model, config, reference, total_steps=planned_steps(config, runtime))
+            reference = Policy.load(start, config.model).model
+        assert runtime.policy is not None
+        learner = make_learner(runtime.policy, config, reference, total_steps=planned_steps(config, runtime))
         task = bar.add_task(config.algo.name, total=config.train.iterations, note="")
 
         def show(entry: dict[str, Any]) -> None:
