@@ -23,7 +23,7 @@ import torch
 import transformers
 
 from himac.engines.base import GenerateRequest, SamplingParams
-from himac.engines.local import LocalEngine
+from himac.engines.local.engine import LocalEngine
 from himac.machine import machine
 from himac.models.forward import logits_at, packed_forward
 from himac.models.init_model import init_model

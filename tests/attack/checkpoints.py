@@ -25,6 +25,7 @@ import torch
 import himac
 from attack.hostile import NASTY, bent, held, scrambled
 from himac.errors import HimacError
+from himac.models.policy import Policy
 from himac.train.checkpoint import load_latest, save_checkpoint
 from himac.train.learner import Learner
 from himac.train.trainer import Trainer
@@ -33,7 +34,7 @@ from support.training_rows import learner_config, make_row, tiny_model
 
 @functools.cache
 def _learner() -> Learner:
-    learner = Learner(tiny_model(), learner_config())
+    learner = Learner(Policy(tiny_model()), learner_config())
     learner.update([make_row([1, 2, 3], [0, 1, 1])])
     return learner
 

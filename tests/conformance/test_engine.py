@@ -13,7 +13,7 @@ import torch
 
 from conformance.reference import ARCHITECTURES, Plain, build
 from himac.engines.base import Completion, Engine, GenerateRequest, SamplingParams
-from himac.engines.local import LocalEngine
+from himac.engines.local.engine import LocalEngine
 
 EngineFactory = Callable[..., Engine]
 ENGINES: dict[str, EngineFactory] = {"local": LocalEngine}
@@ -306,7 +306,7 @@ def test_new_weights_replace_the_old_ones_and_their_cache(tiny: tuple[Any, Any])
     engine.submit(request(1, prompt, SamplingParams(4, temperature=0)))
     first = engine.step()
     assert not first
-    engine.load_weights({name: value.detach().clone() for name, value in other.named_parameters()})
+    engine.load_weights({name: value.detach().clone() for name, value in other.named_parameters()}, 2)
     changed = Plain(other)
     (after,) = engine.generate([request(0, prompt)])
     assert after.logprobs != pytest.approx(before.logprobs, abs=1e-3)

@@ -65,7 +65,7 @@ def imitator(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
         config = config.model_copy(update={"warmstart": config.warmstart.model_copy(update={"passes": 30})})
         with build_runtime(config, str(untrained), 64, Wordy()) as runtime:
             warmstart(runtime)
-            return save_model(folder / "model", runtime.model, runtime.tokenizer)
+            return save_model(folder / "model", runtime.policy.model, runtime.policy.tokenizer)
 
     return lambda algorithm: make(AGENTS[algorithm])
 

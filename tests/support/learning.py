@@ -149,7 +149,7 @@ def make_imitator(agent: str, path: Path) -> Path:
     model = make_toy_model(path / "untrained", words=WORDS.get(agent, ()))
     with build_runtime(toy_config(algorithm), str(model), 64, ColourBenchmark()) as runtime:
         _imitate(runtime)
-        return save_model(path / "imitator", runtime.model, runtime.tokenizer)
+        return save_model(path / "imitator", runtime.policy.model, runtime.policy.tokenizer)
 
 
 def _imitate(runtime: Runtime) -> None:
@@ -167,7 +167,7 @@ def learn(config: Config, model: Path, run_dir: Path, benchmark: ColourBenchmark
     """Reinforcement learning of `model`; the records of `metrics.jsonl`."""
     use_threads()
     with build_runtime(config, str(model), 64, benchmark or ColourBenchmark()) as runtime:
-        Trainer(config, runtime, make_learner(runtime.model, config), run_dir).run()
+        Trainer(config, runtime, make_learner(runtime.policy, config), run_dir).run()
     return [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
 
 

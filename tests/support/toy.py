@@ -11,7 +11,8 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from himac.engines.base import Completion, GenerateRequest
+from himac.engines.base import Completion, Engine, GenerateRequest
+from himac.models.policy import Weights
 from himac.types import Demonstration, DemoSegment, DemoTurn, PromptTexts, Task
 
 COLOURS = ("red", "green", "blue", "gold")
@@ -108,28 +109,34 @@ class ByteTokenizer:
         return bytes(i - 1 for i in ids if i > 0).decode(errors="replace")
 
 
-class ScriptedEngine:
+class ScriptedEngine(Engine):
     """Replies by calling a function of the decoded prompt; finishes requests in a shuffled, staggered order."""
 
     max_context = 4096
 
     def __init__(self, reply: Callable[[str, GenerateRequest], str], cut: Sequence[str] = ()) -> None:
+        super().__init__()
         self.tokenizer = ByteTokenizer()
         self.reply = reply
         self.cut = cut
-        self.queue: deque[GenerateRequest] = deque()
+        self.queue: deque[tuple[int, GenerateRequest]] = deque()
         self.requests: list[GenerateRequest] = []
         self.released: list[Hashable] = []
         self._rng = random.Random(0)
 
-    def submit(self, request: GenerateRequest) -> None:
-        self.requests.append(request)
-        self.queue.append(request)
+    @classmethod
+    def build(cls, config: Any, policy: Any, max_live: int) -> Engine:
+        raise NotImplementedError("a script is given, not configured")
 
-    def step(self) -> list[Completion]:
+    def enqueue(self, request: GenerateRequest) -> int:
+        self.requests.append(request)
+        self.queue.append((len(self.requests), request))
+        return len(self.requests)
+
+    def advance(self) -> list[tuple[int, Completion]]:
         self._rng.shuffle(self.queue)
         done = [self.queue.popleft() for _ in range((len(self.queue) + 1) // 2)]
-        return [self._complete(request) for request in done]
+        return [(number, self._complete(request)) for number, request in done]
 
     def _complete(self, request: GenerateRequest) -> Completion:
         text = self.reply(self.tokenizer.decode(request.prompt_ids), request)
@@ -140,14 +147,9 @@ class ScriptedEngine:
     def release(self, session: Hashable) -> None:
         self.released.append(session)
 
-    def load_weights(self, weights: Any) -> None:
+    def load_weights(self, weights: Weights, version: int) -> None:
+        self.version = version
         self.queue.clear()
 
-    def forget(self) -> None:
-        pass
-
-    def score(self, sequences: Sequence[Sequence[int]], temperature: float = 1.0) -> list[np.ndarray]:
+    def score(self, sequences: Sequence[Sequence[int]], temperature: float = 1.0, pictures: Any = ()) -> list[Any]:
         return [np.full(len(s), -0.5, dtype=np.float32) for s in sequences]
-
-    def generate(self, requests: Sequence[GenerateRequest]) -> list[Completion]:
-        return [self._complete(request) for request in requests]

@@ -18,7 +18,7 @@ from himac.algos.base import PhaseContext
 from himac.algos.sampling import FlatSampler
 from himac.config_file import load_config
 from himac.engines.base import GenerateRequest, SamplingParams
-from himac.engines.local import LocalEngine
+from himac.engines.local.engine import LocalEngine
 from himac.envs.check import check_benchmark
 from himac.envs.pool import EnvPool
 from himac.models.init_model import init_model

@@ -9,10 +9,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from pkgutil import resolve_name
 from typing import Any
 
 from himac.config import Config
-from himac.errors import ModelError
+from himac.errors import ConfigError, ModelError
 from himac.models.policy import Policy, Weights, WeightSync
 from himac.scene import Placed
 from himac.types import FloatArray
@@ -171,3 +172,16 @@ class Engine(ABC, WeightSync):
 
     def close(self) -> None:
         """End what is under way and give back what is held; further calls do nothing."""
+
+
+def make_engine(config: Config, policy: Policy | None, max_live: int) -> Engine:
+    """The engine that `engine.name` chooses, imported only now; see `Engine.build`.
+
+    Raises:
+        ConfigError: its module or class is not there.
+    """
+    try:
+        kind: type[Engine] = resolve_name(config.engine.factory)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"engine '{config.engine.name}' cannot be loaded ({error}); reinstall its package") from error
+    return kind.build(config, policy, max_live)

@@ -17,8 +17,7 @@ from himac.agents.prompting import PlainAgent, PromptedHierarchicalAgent
 from himac.agents.react import ReactAgent
 from himac.agents.reflexion import ReflexionAgent
 from himac.config import Config
-from himac.engines.base import Engine
-from himac.engines.registry import make_engine
+from himac.engines.base import Engine, make_engine
 from himac.envs.admissible import with_admissible
 from himac.envs.base import SHORT_TEXTS, Benchmark
 from himac.envs.pool import EnvPool

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from himac.engines.base import GenerateRequest, SamplingParams
-from himac.engines.local import LocalEngine
+from himac.engines.local.engine import LocalEngine
 from himac.errors import ModelError
 from himac.models.weights import copy_weights
 

@@ -80,7 +80,7 @@ def test_a_prompt_needs_room_for_a_reply(kind: Any, rules: str) -> None:
     def check(room: int) -> None:
         with EnvPool(benchmark.make_env) as pool:
             setting, collector = Setting(benchmark, config, room), Collector(engine, pool)
-            parts: Any = (config, benchmark, None, engine.tokenizer, engine, agent, pool, collector, setting)
+            parts: Any = (config, benchmark, None, engine, agent, pool, collector, setting)
             check_room(Runtime(*parts), opening)
 
     check(tokens + 1)
