@@ -6,11 +6,12 @@ import random
 import time
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import gymnasium
 import numpy as np
 
+from himac.config import Capabilities, EngineConfig
 from himac.engines.base import Completion, Engine, GenerateRequest
 from himac.models.policy import Weights
 from himac.types import Demonstration, DemoSegment, DemoTurn, PromptTexts, Task
@@ -153,3 +154,12 @@ class ScriptedEngine(Engine):
 
     def score(self, sequences: Sequence[Sequence[int]], temperature: float = 1.0, pictures: Any = ()) -> list[Any]:
         return [np.full(len(s), -0.5, dtype=np.float32) for s in sequences]
+
+
+class ElsewhereConfig(EngineConfig):
+    """Settings of an engine that an installed package brings, without the engine."""
+
+    can = Capabilities(abort=True)
+    factory = "nowhere:Engine"
+    name: Literal["elsewhere"] = "elsewhere"
+    speed: int = 1
