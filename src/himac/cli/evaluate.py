@@ -98,8 +98,8 @@ def evaluate_command(
             f"{output} holds results of an evaluation; choose another --output, replace them with --overwrite, or "
             "continue them with --resume"
         )
-    local = config.engine.can.weights
-    models = [str(chosen.model or config.model.path), *([str(planner_model)] if planner_model else [])] if local else []
+    models = [str(path) for path in (chosen.model or config.model.path, planner_model) if path is not None]
+    models = models if config.engine.can.weights else []
     for path in models:
         check_model_path(path)
     benchmark = build_benchmark(config)
@@ -121,7 +121,7 @@ def evaluate_command(
         blueprints=cast("BlueprintSource", blueprints),
     )
     # What an endpoint answers is paid for, so it is asked for no more than the configuration says.
-    single = not local or any(key.partition("=")[0].strip() in _ONE_SETTING for key in overrides)
+    single = not config.engine.can.exact or any(key.partition("=")[0].strip() in _ONE_SETTING for key in overrides)
     plans = {"": one} if single else _both_ways(one)
     (opening,) = try_environment(config, benchmark, [first_task(benchmark, split)])
     live = config.eval.max_live

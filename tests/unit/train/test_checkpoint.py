@@ -16,8 +16,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from himac.engines.folder import pointed
 from himac.errors import CheckpointError, ModelError, TrainingError
+from himac.models.folder import pointed
 from himac.train import atomic
 from himac.train.checkpoint import (
     MetricsLog,
