@@ -33,9 +33,6 @@ from himac.files import SETTINGS_BYTES, parse_yaml, read_text
 
 logger = logging.getLogger(__name__)
 
-_CHOICES = ("algo", "engine")
-"""Sections whose keys depend on their `name`."""
-
 
 def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -> Config:
     """Read a YAML file (or start from the defaults), apply dotted overrides and validate.
@@ -204,7 +201,11 @@ def _explain(error: ValidationError, tree: Mapping[str, Any]) -> str:
 
 
 def _known_keys(location: Sequence[str], tree: Mapping[str, Any]) -> list[str]:
-    chosen = {name: {"name": tree[name]["name"]} for name in location[:1] if name in _CHOICES and "name" in tree[name]}
+    chosen = {
+        name: {"name": tree[name]["name"]}
+        for name in ("algo", "engine")  # whose keys depend on it
+        if location[:1] == [name] and "name" in tree[name]
+    }
     node: Any = Config.model_validate(chosen).model_dump()
     for part in location:
         node = node.get(part, {}) if isinstance(node, dict) else {}

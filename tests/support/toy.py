@@ -129,12 +129,12 @@ class ScriptedEngine(Engine):
     def build(cls, config: Any, policy: Any, max_live: int) -> Engine:
         raise NotImplementedError("a script is given, not configured")
 
-    def enqueue(self, request: GenerateRequest) -> int:
+    def submit(self, request: GenerateRequest) -> int:
         self.requests.append(request)
         self.queue.append((len(self.requests), request))
         return len(self.requests)
 
-    def advance(self) -> list[tuple[int, Completion]]:
+    def step(self) -> list[tuple[int, Completion]]:
         self._rng.shuffle(self.queue)
         done = [self.queue.popleft() for _ in range((len(self.queue) + 1) // 2)]
         return [(number, self._complete(request)) for number, request in done]

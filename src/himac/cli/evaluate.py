@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
+from himac.atomic import WriteGuard, write_text
 from himac.cli.console import console, percent, progress_bar
 from himac.cli.runs import Chosen, choose
 from himac.config import FIELD_REPEATS, FIELD_TEMPERATURE
@@ -32,7 +33,6 @@ from himac.resumable import RESULTS, SETTINGS, TRIALS, Plan, Record, begin, epis
 from himac.rollout.failures import some_sound
 from himac.rollout.preflight import check_room, first_task, try_environment
 from himac.rollout.runtime import Runtime, build_benchmark, build_runtime, check_model_path
-from himac.train.atomic import WriteGuard, write_text
 from himac.train.lock import locked
 from himac.types import StopReason
 

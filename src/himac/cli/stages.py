@@ -51,8 +51,8 @@ def warmstart_command(
 
 def make_model(config: Config, benchmark: Benchmark, output: Path) -> None:
     """Initialise a model whose tokenizer is trained on demonstrations of the training split."""
+    from himac.atomic import WriteGuard
     from himac.models.init_model import init_model
-    from himac.train.atomic import WriteGuard
 
     tasks = benchmark.tasks(config.env.train_split)
     tasks = random.Random(derive_seed(config.seed, "texts")).sample(tasks, min(config.init.tokenizer_games, len(tasks)))

@@ -101,7 +101,7 @@ class Engine(ABC, WeightSync):
 
     def __init__(self) -> None:
         self.kept: list[tuple[int, Completion]] = []
-        """Finished and to be returned by the next `advance`."""
+        """Finished and to be returned by the next `step`."""
 
     @classmethod
     @abstractmethod
@@ -114,32 +114,24 @@ class Engine(ABC, WeightSync):
         """
 
     @abstractmethod
-    def enqueue(self, request: GenerateRequest) -> int:
-        """Queue a request; its number, which is its own."""
+    def submit(self, request: GenerateRequest) -> int:
+        """Queue a request; returns a number that no other request of this engine has."""
 
     @abstractmethod
-    def advance(self) -> list[tuple[int, Completion]]:
-        """Advance everything queued by at least one token; numbers and completions of what has finished, maybe none."""
+    def step(self) -> list[tuple[int, Completion]]:
+        """Advance everything queued by at least one token; return what has finished (maybe nothing) by its number."""
 
     @abstractmethod
     def release(self, session: Hashable) -> None:
         """The session is over; its cache may be reused, and what is under way is dropped. Unknown ones are ignored."""
 
-    def submit(self, request: GenerateRequest) -> None:
-        """Queue a request."""
-        self.enqueue(request)
-
-    def step(self) -> list[Completion]:
-        """Advance everything queued by at least one token; return what has finished (maybe nothing)."""
-        return [completion for _, completion in self.advance()]
-
     def generate(self, requests: Sequence[GenerateRequest]) -> list[Completion]:
         """Submit all and step until all are finished; completions in the order of the requests."""
-        numbers = [self.enqueue(request) for request in requests]
+        numbers = [self.submit(request) for request in requests]
         found: dict[int, Completion] = {}
         try:
             while not found.keys() >= set(numbers):
-                found.update(self.advance())
+                found.update(self.step())
         except BaseException:
             self.kept += found.items()  # they may be paid for; `step` returns them
             raise

@@ -140,6 +140,14 @@ def quiet() -> Iterator[None]:
             bars.enable_progress_bar()
 
 
+def save_weights(folder: Path, model: Any, tokenizer: Any | None = None) -> None:
+    """Write what `load_model` reads into a folder."""
+    with quiet():
+        model.save_pretrained(folder)
+    if tokenizer is not None:
+        tokenizer.save_pretrained(folder)
+
+
 def _load_config(folder: Path) -> Any:
     try:
         config = AutoConfig.from_pretrained(folder, **_NOTHING_FOREIGN)

@@ -22,11 +22,11 @@ class NotingEngine(ScriptedEngine):
         self.steps: list[list[Hashable]] = []
         self.left: dict[Hashable, int] = {}
 
-    def enqueue(self, request: GenerateRequest) -> int:
+    def submit(self, request: GenerateRequest) -> int:
         self.left[request.id] = 1 + (hash(request.id) + len(request.prompt_ids)) % 3
-        return super().enqueue(request)
+        return super().submit(request)
 
-    def advance(self) -> list[tuple[int, Completion]]:
+    def step(self) -> list[tuple[int, Completion]]:
         self.steps.append([request.id for _, request in self.queue])
         ready = [one for one in self.queue if self.left[one[1].id] == 1]
         for _, request in list(self.queue):
@@ -91,9 +91,9 @@ def test_the_engine_forgets_first() -> None:
         def forget(self) -> None:
             said.append("forget")
 
-        def enqueue(self, request: GenerateRequest) -> int:
+        def submit(self, request: GenerateRequest) -> int:
             said.append("submit")
-            return super().enqueue(request)
+            return super().submit(request)
 
     with EnvPool(Hesitant) as pool:
         collector = Collector(Forgetful(), pool)

@@ -90,7 +90,7 @@ class LocalEngine(Engine):
         engine.version = policy.version
         return engine
 
-    def enqueue(self, request: GenerateRequest) -> int:
+    def submit(self, request: GenerateRequest) -> int:
         """Queue a request.
 
         Raises:
@@ -118,7 +118,7 @@ class LocalEngine(Engine):
             self._queue.append(item)
         return self._serial
 
-    def advance(self) -> list[tuple[int, Completion]]:
+    def step(self) -> list[tuple[int, Completion]]:
         """One token for every request under way; those that have finished."""
         done, self.kept = self.kept, []
         if not self._queue and not self._running:

@@ -112,7 +112,7 @@ class OpenAIEngine(Engine):
         assert isinstance(config.engine, OpenAIConfig)
         return cls(config.engine)
 
-    def enqueue(self, request: GenerateRequest) -> int:
+    def submit(self, request: GenerateRequest) -> int:
         """Send a request as soon as one of the `concurrency` places is free."""
         self._serial += 1
         serial = self._serial
@@ -125,7 +125,7 @@ class OpenAIEngine(Engine):
         future.add_done_callback(lambda _: self._done.put(serial))
         return serial
 
-    def advance(self) -> list[tuple[int, Completion]]:
+    def step(self) -> list[tuple[int, Completion]]:
         """Wait a moment for answers and return those that have come.
 
         Raises:

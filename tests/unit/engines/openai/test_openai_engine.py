@@ -165,13 +165,13 @@ def until(engine: OpenAIEngine, count: int, timeout_s: float = 10.0) -> list[Com
     deadline = time.monotonic() + timeout_s
     while len(found) < count:
         assert time.monotonic() < deadline
-        found += engine.step()
+        found += [done for _, done in engine.step()]
     return found
 
 
 def timed(engine: OpenAIEngine) -> tuple[float, list[Completion]]:
     started = time.monotonic()
-    done = engine.step()
+    done = [one for _, one in engine.step()]
     return time.monotonic() - started, done
 
 
@@ -376,7 +376,7 @@ def test_answers_are_kept_from_a_refusal_that_comes_with_them(make: Make) -> Non
         engine.submit(ask(text, number))
     while engine._done.qsize() < 3:
         time.sleep(0.01)
-    assert sorted(done.text for done in engine.step()) == ["first", "last"]
+    assert sorted(done.text for _, done in engine.step()) == ["first", "last"]
     with pytest.raises(EndpointError, match="refuses the key"):
         engine.step()
     assert engine.step() == []
