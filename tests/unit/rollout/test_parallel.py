@@ -57,12 +57,16 @@ def test_two_processes_give_what_one_gives(model: Path, parallel: Runtime) -> No
     assert len(seen) == len(together)
 
 
-def test_workers_see_new_weights_at_once(parallel: Runtime) -> None:
+def test_workers_see_new_weights_at_once_and_their_version(parallel: Runtime) -> None:
     before = as_text(roll(parallel))
+    parallel.policy.version += 4
     with torch.no_grad():
         for parameter in parallel.policy.model.parameters():
             parameter.mul_(-1.5)
-    after = as_text(roll(parallel))
+    parallel.policy.hand_to(parallel.engine)
+    rolled = roll(parallel)
+    assert {segment.policy_version for episode in rolled for segment in episode.segments} == {5}
+    after = as_text(rolled)
     # Both halves of the tasks change: the other process holds the same memory.
     changed = [old != new for old, new in zip(before, after, strict=True)]
     assert sum(changed) > 0.8 * len(changed)

@@ -251,7 +251,7 @@ def test_resuming_equals_not_stopping(model: Any, tmp_path: Path, optimizer: Any
     again = AutoModelForCausalLM.from_pretrained(found.model_dir)
     resumed = Learner(Policy(again), cfg, ref_model=reference)
     resumed.load_state_dict(found.state["learner"])
-    assert (resumed.steps, resumed.updates) == (2, 1)
+    assert (resumed.steps, resumed.updates, resumed.policy.version) == (2, 1, 2)
     for expected, rows in zip(straight, batches[1:], strict=True):
         actual = resumed.update(rows)
         assert {k: v for k, v in actual.items() if k not in CLOCK} == {
