@@ -127,9 +127,11 @@ def test_what_is_released_does_not_come_back(tried: Tried) -> None:
     for number in (0, 1):
         tried.engine.submit(tried.request(number))
     tried.engine.release(("s", 0))
-    assert tried.can.abort
-    assert [done.id for _, done in tried.drain(1)] == [1]
-    assert tried.engine.step() == []
+    if tried.can.abort:
+        assert [done.id for _, done in tried.drain(1)] == [1]
+        assert tried.engine.step() == []
+    else:
+        assert {done.id for _, done in tried.drain(2)} == {0, 1}
     assert tried.engine.generate([tried.request(0)])[0].id == 0  # the session may begin anew
 
 
