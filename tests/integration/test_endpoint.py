@@ -99,7 +99,7 @@ def test_a_refused_key_is_one_sentence_and_exit_code_9(cli: Cli) -> None:
         (("eval", "{config}", "--output", "o", "engine.name=openai"), "needs engine.model"),
         (("eval", "{config}", "--output", "o", "--agent", "reactt"), "agent.name"),
         (("eval", "{config}", "--output", "o", "--agent", "react", "engine.name=openai", "engine.model=m"), "no rules"),
-        (("eval", "{config}", "--output", "o", "engine.name=openai", "engine.base_url=http://me:pw@host/v1"), "hold a key"),
+        (("eval", "{config}", "--output", "o", "engine={{name: openai, base_url: 'http://me:pw@host'}}"), "hold a key"),
     ],
 )
 def test_what_cannot_be_done_is_refused(cli: Cli, tiny_yaml: Path, args: tuple[str, ...], words: str) -> None:
