@@ -23,8 +23,11 @@ import torch
 import transformers
 
 from himac.engines.base import GenerateRequest, SamplingParams
-from himac.engines.local import LocalEngine, init_model, load_model, logits_at, packed_forward
+from himac.engines.local.engine import LocalEngine
 from himac.machine import machine
+from himac.models.forward import logits_at, packed_forward
+from himac.models.init_model import init_model
+from himac.models.loading import load_model
 
 RESULT = Path(__file__).parent / "results" / "rollout_engine.json"
 VOCABULARY = 300  # prompts use byte and number tokens only

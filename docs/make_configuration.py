@@ -11,7 +11,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from himac.config import Config
+from himac.config import ENGINES, Config, EngineConfig
 
 TARGET = Path(__file__).with_name("configuration.md")
 
@@ -28,10 +28,10 @@ the command line, after the file:
 A value is read as YAML. An unknown key, a wrong type or a value out of range is refused with a sentence that names the
 key. The whole tree is saved as `config.yaml` in the run directory.
 
-`algo` has one set of keys for each algorithm. `algo.name` chooses the set. `agent.name` follows from it and
-`warmstart.formats` from the agent, unless they are given. On the command line `algo.name=grpo` chooses another
-algorithm than the file's: keys of the file that the chosen one does not have are left out with a note, and so are the
-file's agent and the demonstrations in its format.
+`algo` has one set of keys for each algorithm and `engine` one for each engine, chosen by `algo.name` and `engine.name`.
+`agent.name` follows from the algorithm and `warmstart.formats` from the agent, unless they are given. On the command
+line `algo.name=grpo` or `engine.name=local` chooses another one than the file's: keys of the file that the chosen one
+does not have are left out with a note, and so are the agent of another algorithm and the demonstrations in its format.
 """
 
 MEANINGS = {
@@ -230,6 +230,8 @@ def sections(node: type[BaseModel] = Config, prefix: str = "") -> Iterator[tuple
 
 def models(field: FieldInfo) -> list[type[BaseModel]]:
     """The classes of a section, none for a plain value and several for a choice."""
+    if field.annotation is EngineConfig:
+        return list(ENGINES.values())
     parts = get_args(field.annotation) if _is_union(field.annotation) else (field.annotation,)
     return [part for part in parts if isinstance(part, type) and issubclass(part, BaseModel)]
 
@@ -281,7 +283,8 @@ def render() -> str:
             default = spelled(field.get_default(call_default_factory=True))
             accepted = values(field.annotation, list(field.metadata))
             rows.append(f"| `{key}` | `{default}` | {accepted} | {MEANINGS[key]} |")
-        title = f"{prefix} ({node.model_fields['name'].default})" if prefix == "algo" else prefix or "top level"
+        own = f"{prefix} ({node.model_fields['name'].default})" if prefix in ("algo", "engine") else prefix
+        title = own or "top level"
         lines.append(f"## {title}\n\n{' '.join((node.__doc__ or '').split())}\n")
         if rows:
             lines.append("\n".join(["| key | default | values | meaning |", "|---|---|---|---|", *rows]) + "\n")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import entry_points
 from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny, model_validator
 
 Positive = Annotated[int, Field(gt=0)]
 NonNegative = Annotated[int, Field(ge=0)]
@@ -42,13 +44,59 @@ class ModelConfig(_Node):
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
 
-class EngineConfig(_Node):
-    """What generates: the model in this process, or an OpenAI-compatible chat endpoint (`openai`), for evaluation only.
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What an engine can do.
 
-    The endpoint's key is read from the environment variable `key_variable` and never stored.
+    Attributes:
+        exact: Draws depend on nothing but the request and cost nothing, so that a run can be repeated.
+        logprobs: It tells log-probabilities of its own tokens, and of given ones (`score`).
+        weights: It samples with the weights of `model.path`, and takes new ones.
+        images: Prompts may hold pictures.
+        lora: It takes adapters in place of whole weights.
+        abort: `release` ends a request that is under way.
     """
 
-    name: Literal["local", "openai"] = "local"
+    exact: bool = False
+    logprobs: bool = False
+    weights: bool = False
+    images: bool = False
+    lora: bool = False
+    abort: bool = False
+
+
+class EngineConfig(_Node):
+    """What generates. `name` chooses one of `ENGINES`, or one that an installed package brings.
+
+    Such a package has a subclass of this and an entry point of the group `himac.engines` that names it.
+
+    Attributes:
+        factory: `<module>:<class>` of the engine, imported when one is made.
+    """
+
+    can: ClassVar[Capabilities]
+    factory: ClassVar[str]
+    name: str
+
+    @property
+    def served(self) -> str | None:
+        """The model that the engine brings itself; `None` where it is that of `model.path`."""
+        return None
+
+    def cost(self, prompt_tokens: int, reply_tokens: int) -> float | None:
+        """Price of so many tokens; `None` where none is known."""
+        return None
+
+
+class OpenAIConfig(EngineConfig):
+    """An OpenAI-compatible chat endpoint, for evaluation only.
+
+    Its key is read from the environment variable `key_variable` and never stored.
+    """
+
+    can = Capabilities(abort=True)
+    factory = "himac.engines.openai.engine:OpenAIEngine"
+    name: Literal["openai"] = "openai"
     model: str = ""
     base_url: str = ""
     key_variable: str = "OPENAI_API_KEY"
@@ -64,8 +112,17 @@ class EngineConfig(_Node):
     price_in: Annotated[float, Field(ge=0)] | None = None
     price_out: Annotated[float, Field(ge=0)] | None = None
 
+    @property
+    def served(self) -> str:
+        return self.model
+
+    def cost(self, prompt_tokens: int, reply_tokens: int) -> float | None:
+        if self.price_in is None or self.price_out is None:
+            return None
+        return (prompt_tokens * self.price_in + reply_tokens * self.price_out) / 1e6
+
     @model_validator(mode="after")
-    def _coherent(self) -> EngineConfig:
+    def _coherent(self) -> OpenAIConfig:
         address = urlsplit(self.base_url)
         if address.username or address.password:
             raise ValueError("base_url must not hold a key or password; give the key in the variable of key_variable")
@@ -78,6 +135,48 @@ class EngineConfig(_Node):
         if (self.price_in is None) != (self.price_out is None):
             raise ValueError("give both price_in and price_out, or neither")
         return self
+
+
+class LocalConfig(EngineConfig):
+    """The model of `model.path` in this process."""
+
+    can = Capabilities(exact=True, logprobs=True, weights=True, images=True, abort=True)
+    factory = "himac.engines.local.engine:LocalEngine"
+    name: Literal["local"] = "local"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _endpoint_left_out(cls, tree: Any) -> Any:
+        """Runs saved when there was one class for all engines hold the keys of an endpoint at their defaults."""
+        unset = OpenAIConfig().model_dump(mode="json", exclude={"name"}).items()
+        return dict(pair for pair in tree.items() if pair not in unset) if isinstance(tree, dict) else tree
+
+
+ENGINES: dict[str, type[EngineConfig]] = {"local": LocalConfig, "openai": OpenAIConfig}
+
+
+def engine_settings(name: str) -> type[EngineConfig]:
+    """The settings of an engine by its name; built-in names cannot be replaced by a package.
+
+    Raises:
+        ValueError: nobody brings an engine of this name, or its package is broken.
+    """
+    if name in ENGINES:
+        return ENGINES[name]
+    installed = {point.name: point for point in entry_points(group="himac.engines")}
+    if name not in installed:
+        raise ValueError(f"there is no engine '{name}'; choose one of {', '.join([*ENGINES, *installed])}")
+    try:
+        settings: type[EngineConfig] = installed[name].load()
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"engine '{name}' cannot be loaded ({error}); reinstall its package") from error
+    return settings
+
+
+def _of_its_engine(tree: Any) -> Any:
+    if not isinstance(tree, dict):
+        return tree
+    return engine_settings(str(tree.get("name", "local"))).model_validate(tree)
 
 
 class VisionInitConfig(_Node):
@@ -474,7 +573,7 @@ class Config(_Node):
     seed: Annotated[int, Field(ge=-(10**18), le=10**18)] = 0
     threads: Annotated[int, Field(gt=0, le=1024)] | None = None
     model: ModelConfig = ModelConfig()
-    engine: EngineConfig = EngineConfig()
+    engine: Annotated[SerializeAsAny[EngineConfig], BeforeValidator(_of_its_engine)] = LocalConfig()
     init: InitConfig = InitConfig()
     env: EnvConfig = EnvConfig()
     agent: AgentConfig = AgentConfig()

@@ -17,21 +17,29 @@ from typing import Any, get_args
 import yaml
 from pydantic import ValidationError
 
-from himac.config import AlgoConfig, Config, GrpoConfig, HimacConfig, HimacPlusConfig, Trained
+from himac.config import (
+    ENGINES,
+    AlgoConfig,
+    Config,
+    GrpoConfig,
+    HimacConfig,
+    HimacPlusConfig,
+    LocalConfig,
+    Trained,
+    engine_settings,
+)
 from himac.errors import ConfigError
 from himac.files import SETTINGS_BYTES, parse_yaml, read_text
 
 logger = logging.getLogger(__name__)
 
-_FOLLOWERS = ("algo", "agent", "warmstart")
-"""Sections of which the first decides what is left open in the others."""
-
 
 def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -> Config:
     """Read a YAML file (or start from the defaults), apply dotted overrides and validate.
 
-    Where `algo.name=...` or `agent.name=...` chooses another method or agent than the file's, what the file says for
-    its own one is left out: keys that the chosen method does not have, its agent, and demonstrations in its format.
+    Where `algo.name=...`, `agent.name=...` or `engine.name=...` chooses another one than the file's, what the file says
+    for its own is left out: keys that the chosen method or engine does not have, the method's agent, and demonstrations
+    in its format.
 
     Raises:
         ConfigError: missing file, broken YAML, unknown key or value out of range.
@@ -68,7 +76,7 @@ def parse_config(tree: dict[str, Any]) -> Config:
     try:
         return _followed(Config.model_validate(tree))
     except ValidationError as error:
-        raise ConfigError(_explain(error)) from error
+        raise ConfigError(_explain(error, tree)) from error
 
 
 def _followed(config: Config) -> Config:
@@ -146,10 +154,13 @@ def _apply(tree: dict[str, Any], parts: Sequence[str], value: Any) -> None:
 
 
 def _leave_other_method(tree: dict[str, Any], typed: Mapping[str, Any]) -> None:
-    """Take from a file's tree what belongs to its own method or agent, when overrides name another one."""
+    """Take from a file's tree what belongs to its own method, agent or engine, when overrides name another one."""
     methods = {method.model_fields["name"].default: method for method in get_args(get_args(AlgoConfig)[0])}
-    algo, agent, warm = (section if isinstance(section := tree.get(name), dict) else {} for name in _FOLLOWERS)
-    method, name = typed.get("algo.name"), typed.get("agent.name")
+    algo, agent, warm, engine = (
+        section if isinstance(section := tree.get(name), dict) else {}
+        for name in ("algo", "agent", "warmstart", "engine")
+    )
+    method, name, server = (typed.get(f"{section}.name") for section in ("algo", "agent", "engine"))
     left = list[str]()
     if isinstance(method, str) and method in methods and method != algo.get("name", HimacConfig().name):
         left += [f"algo.{key}" for key in algo if key != "name" and key not in methods[method].model_fields]
@@ -158,23 +169,28 @@ def _leave_other_method(tree: dict[str, Any], typed: Mapping[str, Any]) -> None:
     formats = warm.get("formats")
     if name in get_args(Trained) and isinstance(formats, list) and name not in formats:
         left.append("warmstart.formats")
+    if isinstance(server, str) and server != engine.get("name", LocalConfig().name):
+        with contextlib.suppress(ValueError):  # an unknown one is told of later
+            left += [f"engine.{key}" for key in engine if key not in engine_settings(server).model_fields]
     left = [key for key in left if key not in typed]
     for section, key in (entry.split(".") for entry in left):
         del tree[section][key]
     if left:
-        logger.warning("left out, for another method or agent than the one chosen: %s", ", ".join(left))
+        logger.warning("left out, for another method, agent or engine than the one chosen: %s", ", ".join(left))
 
 
-def _explain(error: ValidationError) -> str:
+def _explain(error: ValidationError, tree: Mapping[str, Any]) -> str:
     first = error.errors()[0]
-    loc = [str(part) for part in first["loc"]]
-    # Pydantic puts the chosen algorithm's name behind `algo`.
-    chosen, location = (loc[1], ["algo", *loc[2:]]) if loc[0] == "algo" and len(loc) > 1 else (None, loc)
+    location = [str(part) for part in first["loc"]]
+    if location[0] == "algo":
+        del location[1:2]  # Pydantic puts the chosen algorithm's name there
     key = ".".join(location)
     if first["type"] == "extra_forbidden":
-        known = _known_keys(location[:-1], chosen)
+        known = _known_keys(location[:-1], tree)
+        owners = [name for name, engine in ENGINES.items() if key in (f"engine.{own}" for own in engine.model_fields)]
         close = difflib.get_close_matches(location[-1], known, n=1)
         hint = f"did you mean '{close[0]}'?" if close else f"known keys here: {', '.join(known)}"
+        hint = f"it belongs to engine.name={owners[0]}" if owners else hint
         return f"unknown configuration key '{key}'; {hint}"
     if first["type"] == "value_error":  # of our own validators, which say it all
         return f"configuration key '{key}': {first['ctx']['error']}"
@@ -184,9 +200,13 @@ def _explain(error: ValidationError) -> str:
     )
 
 
-def _known_keys(location: Sequence[str], algorithm: str | None) -> list[str]:
-    tree: dict[str, Any] = {} if algorithm is None else {"algo": {"name": algorithm}}
-    node: Any = Config.model_validate(tree).model_dump()
+def _known_keys(location: Sequence[str], tree: Mapping[str, Any]) -> list[str]:
+    chosen = {
+        name: {"name": tree[name]["name"]}
+        for name in ("algo", "engine")  # whose keys depend on it
+        if location[:1] == [name] and "name" in tree[name]
+    }
+    node: Any = Config.model_validate(chosen).model_dump()
     for part in location:
         node = node.get(part, {}) if isinstance(node, dict) else {}
     return sorted(node) if isinstance(node, dict) else []

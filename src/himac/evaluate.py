@@ -14,6 +14,7 @@ import numpy as np
 from himac.agents.flat import FlatAgent
 from himac.agents.hierarchical import HierarchicalAgent
 from himac.agents.reflexion import ReflexionAgent
+from himac.atomic import WriteGuard, write_text
 from himac.envs.pool import EnvPool
 from himac.report.pictures import save_pictures
 from himac.rollout.episode import Proposal, execute, flat_episode, propose
@@ -22,7 +23,6 @@ from himac.rollout.program import Commands
 from himac.rollout.runtime import Runtime
 from himac.rollout.trials import trials
 from himac.seeding import derive_seed
-from himac.train.atomic import WriteGuard, write_text
 from himac.types import Episode, Task
 
 BlueprintSource = Literal["planner", "random", "none"]
@@ -56,7 +56,7 @@ def evaluate(
     """
     agent, setting = runtime.agent, runtime.setting
     seeds = [task_seed(seed, task) for task in tasks]
-    if runtime.config.engine.name != "local" or isinstance(agent, ReflexionAgent):
+    if not runtime.config.engine.can.exact or isinstance(agent, ReflexionAgent):
         runs = [
             trials(
                 setting,

@@ -17,6 +17,7 @@ from pydantic import TypeAdapter, with_config
 from typing_extensions import TypedDict
 
 from himac.agents.chat import ChatFormat
+from himac.atomic import WriteGuard, write_text
 from himac.config import Config
 from himac.config_file import difference, parse_config
 from himac.errors import CheckpointError
@@ -26,7 +27,6 @@ from himac.report.results import STRICT, Count, Told, read_jsonl
 from himac.rollout.failures import some_sound
 from himac.rollout.runtime import Runtime
 from himac.rollout.trials import Spent, Trial, trials
-from himac.train.atomic import WriteGuard, write_text
 from himac.train.metrics_log import MetricsLog
 from himac.types import Blueprint, Episode, Role, Segment, StopReason, Task, Turn
 
@@ -320,9 +320,8 @@ def _summary(lines: Sequence[Record], plan: Plan, config: Config) -> dict[str, A
         ]
         summary["trials_mean"] = sum(line["trials"] for line in lines) / len(lines)
     summary |= asdict(spent) | {"env_steps_all": sum(line["env_steps_all"] for line in lines)}
-    engine = config.engine
-    if engine.price_in is not None and engine.price_out is not None:
-        summary["cost"] = (spent.prompt_tokens * engine.price_in + spent.completion_tokens * engine.price_out) / 1e6
+    cost = config.engine.cost(spent.prompt_tokens, spent.completion_tokens)
+    summary |= {} if cost is None else {"cost": cost}
     return summary
 
 

@@ -127,6 +127,8 @@ class Segment:
         logprobs: float32 [T], log-probability under the sampling policy; 0 where not sampled.
         subgoal: Text of the active sub-goal for executor segments, else `None`.
         pictures: Those in the context; the token ids there are the model's placeholders.
+        policy_version: Of the weights that sampled it, the oldest where they changed meanwhile; 0 for what is given or
+            demonstrated, and where nobody counts.
     """
 
     role: Role
@@ -136,6 +138,7 @@ class Segment:
     turns: tuple[Turn, ...] = ()
     subgoal: str | None = None
     pictures: tuple[Placed, ...] = ()
+    policy_version: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)

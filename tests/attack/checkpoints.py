@@ -25,6 +25,7 @@ import torch
 import himac
 from attack.hostile import NASTY, bent, held, scrambled
 from himac.errors import HimacError
+from himac.models.policy import Policy
 from himac.train.checkpoint import load_latest, save_checkpoint
 from himac.train.learner import Learner
 from himac.train.trainer import Trainer
@@ -33,7 +34,7 @@ from support.training_rows import learner_config, make_row, tiny_model
 
 @functools.cache
 def _learner() -> Learner:
-    learner = Learner(tiny_model(), learner_config())
+    learner = Learner(Policy(tiny_model()), learner_config())
     learner.update([make_row([1, 2, 3], [0, 1, 1])])
     return learner
 
@@ -183,7 +184,7 @@ def _wait_for(marker: Path) -> None:
 
 def model_runs_code(number: int, folder: Path) -> str | None:
     """Model directories that bring code: weights as a pickle, classes of their own, attention from elsewhere."""
-    from himac.engines.local.loading import load_model
+    from himac.models.loading import load_model
 
     rng, marker = random.Random(number), folder / "ran"
     model = shutil.copytree(_model(), folder / "model")
@@ -217,7 +218,7 @@ def _edit(path: Path, more: dict[str, Any]) -> None:
 
 @functools.cache
 def _model() -> Path:
-    from himac.engines.local.init_model import init_model
+    from himac.models.init_model import init_model
 
     folder = Path(tempfile.mkdtemp(prefix="himac-attack-model-")) / "model"
     shape = {"vocab_size": 400, "hidden_size": 16, "layers": 1, "heads": 2, "kv_heads": 1, "max_position": 64}

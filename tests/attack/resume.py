@@ -15,12 +15,14 @@ from typing import Any
 import yaml
 
 from himac.config import WarmstartConfig
-from himac.engines.local import loading
+from himac.models import loading
 from support.order import order_sensitive
 
 KILLS = 5
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["himac.cli.train", "himac.train.trainer", "himac.engines.local", "support.order"])
+_CONTEXT.set_forkserver_preload(
+    ["himac.cli.train", "himac.train.trainer", "himac.models.loading", "himac.engines.local.engine", "support.order"]
+)
 _END_S = 240.0
 
 _BASE: dict[str, Any] = {

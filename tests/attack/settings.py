@@ -241,7 +241,7 @@ def other_method(number: int, folder: Path) -> str | None:
 
 def diverged(number: int, folder: Path) -> str | None:
     """No tensor with a number that is not finite becomes a checkpoint, and none is loaded without a word."""
-    from himac.engines.local import load_model
+    from himac.models.loading import load_model
     from himac.train.checkpoint import load_latest, save_checkpoint, save_model
 
     model, tokenizer = load_model(_model())

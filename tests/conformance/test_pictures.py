@@ -12,8 +12,9 @@ import pytest
 import torch
 
 from himac.engines.base import Completion, GenerateRequest, SamplingParams
-from himac.engines.local import LocalEngine, vision
+from himac.engines.local.engine import LocalEngine
 from himac.errors import ModelError
+from himac.models import vision
 from himac.scene import Placed, Prompt
 from support.tiny_vision import ARCHITECTURES, load_spread, picture, plain_logits, plain_logprobs, prompt, write_model
 
@@ -119,7 +120,7 @@ def test_a_prefix_may_end_inside_a_picture(loaded: Loaded) -> None:
 def test_each_distinct_picture_is_encoded_once(loaded: Loaded) -> None:
     model, tokenizer = loaded
     engine = LocalEngine(model, tokenizer, max_context=400, cache_prefixes=False)
-    engine.load_weights({})
+    engine.load_weights({}, 2)
     prompts = [prompt(tokenizer, (5, picture(n % 3), 4, picture(0), 2), seed=n) for n in range(7)]
     seen = list[int]()
     real = vision._encode
@@ -127,7 +128,7 @@ def test_each_distinct_picture_is_encoded_once(loaded: Loaded) -> None:
         engine.generate([ask(number, made) for number, made in enumerate(prompts)])
         engine.score(prompts, pictures=[made.pictures for made in prompts])
         assert sum(seen) == 3
-        engine.load_weights({})
+        engine.load_weights({}, 2)
         engine.generate([ask(0, prompts[0])])
     assert sum(seen) == 4
 
@@ -142,7 +143,7 @@ def test_new_weights_of_the_tower_are_used(tmp_path: Path) -> None:
         for name, value in model.named_parameters()
         if "visual" in name
     }
-    engine.load_weights(changed)
+    engine.load_weights(changed, 2)
     (after,) = engine.generate([ask(0, made)])
     check(model, made, after)
     assert after.logprobs != pytest.approx(before.logprobs, abs=1e-3)

@@ -56,7 +56,7 @@ def test_one_iteration(algorithm: str, rooms: Path, tiny_yaml: Path, wide_model:
     with build_runtime(config, str(wide_model)) as runtime:
         report = warmstart(runtime)
         assert (report.demonstrations, report.demonstrated_success) == (12, 1.0)  # six rooms, lists of one and of two
-        progress = Trainer(config, runtime, make_learner(runtime.model, config), tmp_path / "run").run()
+        progress = Trainer(config, runtime, make_learner(runtime.policy, config), tmp_path / "run").run()
     assert progress.iteration == 1
     assert progress.tokens > 0
     records = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").open(encoding="utf-8")]

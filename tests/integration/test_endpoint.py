@@ -14,8 +14,9 @@ from himac.agents.chat import ChatFormat
 from himac.config import Config
 from himac.config_file import load_config
 from himac.engines.base import GenerateRequest, SamplingParams
-from himac.engines.local import LocalEngine, load_model
+from himac.engines.local.engine import LocalEngine
 from himac.evaluate import evaluate
+from himac.models.loading import load_model
 from himac.rollout.runtime import build_benchmark, build_runtime
 from support.chat_server import Body, ChatServer, Raw, chat, refusal, said
 from support.cli import Cli, lines
@@ -98,7 +99,7 @@ def test_a_refused_key_is_one_sentence_and_exit_code_9(cli: Cli) -> None:
         (("eval", "{config}", "--output", "o", "engine.name=openai"), "needs engine.model"),
         (("eval", "{config}", "--output", "o", "--agent", "reactt"), "agent.name"),
         (("eval", "{config}", "--output", "o", "--agent", "react", "engine.name=openai", "engine.model=m"), "no rules"),
-        (("eval", "{config}", "--output", "o", "engine.base_url=http://me:pw@host/v1"), "must not hold a key"),
+        (("eval", "{config}", "--output", "o", "engine={{name: openai, base_url: 'http://me:pw@host'}}"), "hold a key"),
     ],
 )
 def test_what_cannot_be_done_is_refused(cli: Cli, tiny_yaml: Path, args: tuple[str, ...], words: str) -> None:

@@ -45,11 +45,13 @@ def outcomes(runtime: Runtime) -> dict[str, PhaseOutcome]:
 
 def gradient(runtime: Runtime, rows: list[Row]) -> torch.Tensor:
     """The gradient of `Learner.update` for these rows, caught before the optimiser's step."""
-    learner = make_learner(runtime.model, runtime.config, mini_batches=1, kl_coef=0.0, max_grad_norm=None)
+    learner = make_learner(runtime.policy, runtime.config, mini_batches=1, kl_coef=0.0, max_grad_norm=None)
     caught: list[torch.Tensor] = []
 
     def catch() -> None:
-        caught.append(torch.cat([p.grad.flatten().clone() for p in runtime.model.parameters() if p.grad is not None]))
+        caught.append(
+            torch.cat([p.grad.flatten().clone() for p in runtime.policy.model.parameters() if p.grad is not None])
+        )
 
     learner.optimizer.step = catch
     learner.update(rows)

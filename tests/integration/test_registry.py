@@ -172,7 +172,9 @@ def one_iteration(algorithm: str, configuration: Path, model: Path, run_dir: Pat
     overrides = [f"algo={algo}", f"agent.name={AGENTS[algorithm]}", "train.iterations=1", *changes]
     config = load_config(configuration, overrides)
     with build_runtime(config, str(model)) as runtime:
-        progress = Trainer(config, runtime, make_learner(runtime.model, config), run_dir).run()
+        progress = Trainer(config, runtime, make_learner(runtime.policy, config), run_dir).run()
+        # A version for each update: one a phase.
+        assert runtime.engine.version == runtime.policy.version == 1 + len(PHASES[algorithm])
     assert progress.iteration == 1
     assert progress.env_steps > 0
     records = [json.loads(line) for line in (run_dir / "metrics.jsonl").open(encoding="utf-8")]

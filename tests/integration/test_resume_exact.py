@@ -20,7 +20,7 @@ import himac.cli.train
 from himac.cli.train import run_training
 from himac.config import Config
 from himac.config_file import parse_config
-from himac.engines.local import loading, vision
+from himac.models import loading, vision
 from himac.rollout.runtime import build_benchmark, build_runtime
 from himac.train import diagnosis, trainer
 from himac.train.checkpoint import save_model
@@ -65,7 +65,7 @@ def imitator(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
         config = config.model_copy(update={"warmstart": config.warmstart.model_copy(update={"passes": 30})})
         with build_runtime(config, str(untrained), 64, Wordy()) as runtime:
             warmstart(runtime)
-            return save_model(folder / "model", runtime.model, runtime.tokenizer)
+            return save_model(folder / "model", runtime.policy.model, runtime.policy.tokenizer)
 
     return lambda algorithm: make(AGENTS[algorithm])
 

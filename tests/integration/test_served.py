@@ -13,9 +13,10 @@ from himac.agents.chat import ChatFormat
 from himac.config import Config
 from himac.config_file import load_config
 from himac.engines.base import GenerateRequest, SamplingParams
-from himac.engines.local import LocalEngine, load_model
+from himac.engines.local.engine import LocalEngine
 from himac.errors import EndpointError
 from himac.evaluate import evaluate
+from himac.models.loading import load_model
 from himac.rollout.runtime import build_benchmark, build_runtime
 from support.served import MISSING, prepared, transformers_serve
 
@@ -52,7 +53,7 @@ def test_episodes_of_a_served_model(server: str, served_model: Path, tiny_yaml: 
         turns = [(part, turn) for episode in episodes for part in episode.segments for turn in part.turns]
         prompts = [part.token_ids[: turn.start].tolist() for part, turn in turns]
         there = runtime.engine.generate([ask(number, ids, ()) for number, ids in enumerate(prompts)])
-        conversations = [runtime.tokenizer.messages(ids) for ids in prompts]
+        conversations = [runtime.engine.tokenizer.messages(ids) for ids in prompts]
         decode = runtime.agent.chat.decode_reply
         played = [decode(part.token_ids[turn.start : turn.end].tolist()) for part, turn in turns]
     assert [episode.error for episode in episodes] == [None, None]

@@ -101,7 +101,7 @@ def imitate(
     kept = Unfinished.at(folder, str(model))
     with build_runtime(config.model_copy(update={"warmstart": settings}), kept.model, 64, ColourBenchmark()) as runtime:
         report = warmstart(runtime, tick, kept)
-        return report, {name: part.clone() for name, part in runtime.model.state_dict().items()}
+        return report, {name: part.clone() for name, part in runtime.policy.model.state_dict().items()}
 
 
 @pytest.mark.parametrize("optimizer", ["muon", "adamw"])

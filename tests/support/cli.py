@@ -19,7 +19,13 @@ from pathlib import Path
 _CONTEXT = multiprocessing.get_context("forkserver")
 if sys.platform != "darwin":  # system libraries of macOS do not survive a fork
     _CONTEXT.set_forkserver_preload(
-        ["himac.cli.train", "himac.cli.evaluate", "himac.train.trainer", "himac.engines.local"]
+        [
+            "himac.cli.train",
+            "himac.cli.evaluate",
+            "himac.train.trainer",
+            "himac.models.loading",
+            "himac.engines.local.engine",
+        ]
     )
 
 

@@ -130,7 +130,7 @@ def _deepseek() -> Layout:
 
 
 def _own() -> Layout:
-    from himac.engines.local.init_model import _train_tokenizer
+    from himac.models.init_model import _train_tokenizer
 
     tokenizer = _train_tokenizer(["heat apple 1 with microwave 1\nYou see a fridge 1."] * 3, 420, 128, (SUB_DONE,))
     return Layout(tokenizer, ("<|user|>", "<|assistant|>", "<|im_end|>", "<|pad|>", SUB_DONE))

@@ -16,7 +16,7 @@ from himac.agents.hiper import RULES
 from himac.agents.parsing import format_blueprint
 from himac.config import Config
 from himac.config_file import parse_config
-from himac.engines.local.init_model import init_model
+from himac.models.init_model import init_model
 from himac.rollout.runtime import Runtime, build_runtime
 from himac.train.checkpoint import save_model
 from himac.train.factory import make_learner
@@ -149,7 +149,7 @@ def make_imitator(agent: str, path: Path) -> Path:
     model = make_toy_model(path / "untrained", words=WORDS.get(agent, ()))
     with build_runtime(toy_config(algorithm), str(model), 64, ColourBenchmark()) as runtime:
         _imitate(runtime)
-        return save_model(path / "imitator", runtime.model, runtime.tokenizer)
+        return save_model(path / "imitator", runtime.policy.model, runtime.policy.tokenizer)
 
 
 def _imitate(runtime: Runtime) -> None:
@@ -167,7 +167,7 @@ def learn(config: Config, model: Path, run_dir: Path, benchmark: ColourBenchmark
     """Reinforcement learning of `model`; the records of `metrics.jsonl`."""
     use_threads()
     with build_runtime(config, str(model), 64, benchmark or ColourBenchmark()) as runtime:
-        Trainer(config, runtime, make_learner(runtime.model, config), run_dir).run()
+        Trainer(config, runtime, make_learner(runtime.policy, config), run_dir).run()
     return [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
 
 

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from conformance.reference import spread
-from himac.engines.local import init_model, load_model
+from himac.models.init_model import init_model
+from himac.models.loading import load_model
 
 TEXTS = ["go to drawer 10 and take apple 1 from drawer 10", "open cabinet 3", "look around", "put mug 2 in sink 1"] * 4
 

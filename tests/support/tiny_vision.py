@@ -12,8 +12,9 @@ from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
 
 from conformance.reference import spread
 from himac.config import VisionInitConfig
-from himac.engines.local import init_model, load_model
-from himac.engines.local.vision import processor
+from himac.models.init_model import init_model
+from himac.models.loading import load_model
+from himac.models.vision import processor
 from himac.scene import Picture, Placed, Prompt
 from himac.types import Role, Row
 

@@ -6,12 +6,14 @@ import random
 import time
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import gymnasium
 import numpy as np
 
-from himac.engines.base import Completion, GenerateRequest
+from himac.config import Capabilities, EngineConfig
+from himac.engines.base import Completion, Engine, GenerateRequest
+from himac.models.policy import Weights
 from himac.types import Demonstration, DemoSegment, DemoTurn, PromptTexts, Task
 
 COLOURS = ("red", "green", "blue", "gold")
@@ -108,28 +110,34 @@ class ByteTokenizer:
         return bytes(i - 1 for i in ids if i > 0).decode(errors="replace")
 
 
-class ScriptedEngine:
+class ScriptedEngine(Engine):
     """Replies by calling a function of the decoded prompt; finishes requests in a shuffled, staggered order."""
 
     max_context = 4096
 
     def __init__(self, reply: Callable[[str, GenerateRequest], str], cut: Sequence[str] = ()) -> None:
+        super().__init__()
         self.tokenizer = ByteTokenizer()
         self.reply = reply
         self.cut = cut
-        self.queue: deque[GenerateRequest] = deque()
+        self.queue: deque[tuple[int, GenerateRequest]] = deque()
         self.requests: list[GenerateRequest] = []
         self.released: list[Hashable] = []
         self._rng = random.Random(0)
 
-    def submit(self, request: GenerateRequest) -> None:
-        self.requests.append(request)
-        self.queue.append(request)
+    @classmethod
+    def build(cls, config: Any, policy: Any, max_live: int) -> Engine:
+        raise NotImplementedError("a script is given, not configured")
 
-    def step(self) -> list[Completion]:
+    def submit(self, request: GenerateRequest) -> int:
+        self.requests.append(request)
+        self.queue.append((len(self.requests), request))
+        return len(self.requests)
+
+    def step(self) -> list[tuple[int, Completion]]:
         self._rng.shuffle(self.queue)
         done = [self.queue.popleft() for _ in range((len(self.queue) + 1) // 2)]
-        return [self._complete(request) for request in done]
+        return [(number, self._complete(request)) for number, request in done]
 
     def _complete(self, request: GenerateRequest) -> Completion:
         text = self.reply(self.tokenizer.decode(request.prompt_ids), request)
@@ -140,14 +148,18 @@ class ScriptedEngine:
     def release(self, session: Hashable) -> None:
         self.released.append(session)
 
-    def load_weights(self, weights: Any) -> None:
+    def load_weights(self, weights: Weights, version: int) -> None:
+        self.version = version
         self.queue.clear()
 
-    def forget(self) -> None:
-        pass
-
-    def score(self, sequences: Sequence[Sequence[int]], temperature: float = 1.0) -> list[np.ndarray]:
+    def score(self, sequences: Sequence[Sequence[int]], temperature: float = 1.0, pictures: Any = ()) -> list[Any]:
         return [np.full(len(s), -0.5, dtype=np.float32) for s in sequences]
 
-    def generate(self, requests: Sequence[GenerateRequest]) -> list[Completion]:
-        return [self._complete(request) for request in requests]
+
+class ElsewhereConfig(EngineConfig):
+    """Settings of an engine that an installed package brings, without the engine."""
+
+    can = Capabilities(abort=True)
+    factory = "nowhere:Engine"
+    name: Literal["elsewhere"] = "elsewhere"
+    speed: int = 1

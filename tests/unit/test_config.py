@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from himac.config import Config, GrpoConfig, HimacConfig
+from himac.config import Config, GrpoConfig, HimacConfig, LocalConfig
 from himac.config_file import difference, dump_config, load_config, parse_config, save_config
+from himac.engines.base import make_engine
 from himac.errors import ConfigError
 
 
@@ -174,14 +176,20 @@ def test_an_empty_file_means_the_defaults(tmp_path: Path) -> None:
         ("a..b=3", r"is not of the form key\.sub=value"),
         ("train", r"is not of the form key\.sub=value"),
         (
-            "engine.base_url=http://host/v1?api_key=sk-123",
+            "engine={name: openai, base_url: 'http://host/v1?api_key=sk-123'}",
             r"^configuration key 'engine': base_url must not have a query",
         ),
-        ("engine.base_url=http://host/v1#sk-123", r"^configuration key 'engine': base_url must not have a query"),
         (
-            "engine.key_variable=sk-123",
+            "engine={name: openai, base_url: 'http://host/v1#sk-123'}",
+            r"^configuration key 'engine': base_url must not have a query",
+        ),
+        (
+            "engine={name: openai, key_variable: sk-123}",
             r"^configuration key 'engine': key_variable is the name of an environment variable",
         ),
+        ("engine.base_url=http://sk-123/v1", r"key 'engine\.base_url'; it belongs to engine\.name=openai$"),
+        ("engine.name=other", r"^configuration key 'engine': there is no engine 'other'; choose one of local, openai$"),
+        ("engine=local", r"^configuration key 'engine': .*dictionary"),
         ("seed={a: &a [*a]}", r"is not valid YAML"),
         ("seed=[1", r"the value of override 'seed=\[1' is not valid YAML"),
     ],
@@ -220,9 +228,65 @@ def test_groups_with_equal_returns_can_be_replaced(algo: str) -> None:
     assert load_config(None, [f"algo={algo}", "algo.resample=1"]).algo.resample == 1
 
 
-def test_suggestions_know_the_chosen_algorithm() -> None:
+FORMER_ENGINE = {  # as it was saved when every engine had the keys of an endpoint
+    "name": "local",
+    "model": "",
+    "base_url": "",
+    "key_variable": "OPENAI_API_KEY",
+    "concurrency": 16,
+    "timeout_s": 120.0,
+    "max_tries": 6,
+    "max_wait_s": 60.0,
+    "max_context": 65536,
+    "logprobs": False,
+    "length_field": "max_tokens",
+    "omit": [],
+    "extra": {},
+    "price_in": None,
+    "price_out": None,
+}
+
+
+def test_a_run_saved_before_engines_had_their_own_keys_is_the_same_run() -> None:
+    assert difference(parse_config({"engine": FORMER_ENGINE}), Config()) == []
+    endpoint = FORMER_ENGINE | {"name": "openai", "model": "m"}
+    assert parse_config({"engine": endpoint}).model_dump(mode="json")["engine"] == endpoint
+
+
+def test_another_engine_leaves_the_keys_of_the_file_s_own(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text("engine: {name: openai, model: m, concurrency: 4}")
+    assert load_config(path, ["engine.name=local"]).engine == LocalConfig()
+    assert "engine.model, engine.concurrency" in caplog.text
+    with pytest.raises(ConfigError, match=r"'engine\.model'; it belongs to engine\.name=openai"):
+        load_config(path, ["engine.name=local", "engine.model=k"])  # asked for now
+
+
+def test_an_installed_package_brings_an_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    points = [
+        EntryPoint("elsewhere", "support.toy:ElsewhereConfig", "himac.engines"),
+        EntryPoint("broken", "nowhere:Config", "himac.engines"),
+        EntryPoint("local", "nowhere:Config", "himac.engines"),
+    ]
+    monkeypatch.setattr("himac.config.entry_points", lambda group: points)
+    config = load_config(None, ["engine.name=elsewhere", "engine.speed=3"])
+    assert config.model_dump()["engine"] == {"name": "elsewhere", "speed": 3}
+    assert load_config(None, ["engine.name=local"]).engine == LocalConfig()
+    with pytest.raises(ConfigError, match=r"'engine\.sped'; did you mean 'speed'\?"):
+        load_config(None, ["engine.name=elsewhere", "engine.sped=3"])
+    with pytest.raises(ConfigError, match=r"engine 'broken' cannot be loaded .*'nowhere'.*; reinstall its package"):
+        load_config(None, ["engine.name=broken"])
+    with pytest.raises(ConfigError, match="choose one of local, openai, elsewhere, broken"):
+        load_config(None, ["engine.name=other"])
+    with pytest.raises(ConfigError, match=r"engine 'elsewhere' cannot be loaded .*'nowhere'.*; reinstall its package"):
+        make_engine(config, None, 4)
+
+
+def test_suggestions_know_the_chosen_algorithm_and_engine() -> None:
     with pytest.raises(ConfigError, match=r"'algo\.sample'; did you mean 'samples'\?"):
         load_config(None, ["algo={name: grpo, sample: 3}"])
+    with pytest.raises(ConfigError, match=r"'engine\.concurency'; did you mean 'concurrency'\?"):
+        load_config(None, ["engine.name=openai", "engine.concurency=3"])
 
 
 def test_several_mistakes_are_counted() -> None:

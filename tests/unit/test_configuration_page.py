@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 import pytest
 
-from himac.config import Config, InitConfig, VisionInitConfig
+from himac.config import ENGINES, Config, InitConfig, VisionInitConfig
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
@@ -39,9 +39,13 @@ def test_the_page_is_up_to_date(script: dict[str, Any]) -> None:
 def test_every_key_is_explained_once_and_no_other(script: dict[str, Any]) -> None:
     algorithms = get_args(Config.model_fields["algo"].annotation)
     seeing = InitConfig(vision=VisionInitConfig())
-    trees = [leaves(Config(algo=algorithm(), init=seeing).model_dump()) for algorithm in algorithms]
+    trees = [
+        leaves(Config(algo=algorithm(), init=seeing).model_dump(exclude={"engine"})) for algorithm in algorithms
+    ] + [leaves({"engine": settings().model_dump()}) for settings in ENGINES.values()]
     keys = set().union(*trees)
     assert keys == set(script["MEANINGS"])
     rows = [line.split("`")[1] for line in script["render"]().splitlines() if line.startswith("| `")]
-    # A key of an algorithm stands in the section of each that has it, any other once.
-    assert Counter(rows) == {key: sum(key in tree for tree in trees) if key.startswith("algo.") else 1 for key in keys}
+    # A key of an algorithm or engine stands in the section of each that has it, any other once.
+    assert Counter(rows) == {
+        key: sum(key in tree for tree in trees) if key.startswith(("algo.", "engine.")) else 1 for key in keys
+    }

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import random
 import re
+import sys
+from importlib.metadata import EntryPoint
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,10 +20,13 @@ from himac.agents.hierarchical import HierarchicalAgent
 from himac.algos.base import PhaseContext
 from himac.algos.sampling import FlatSampler
 from himac.config_file import load_config
-from himac.engines.base import GenerateRequest, SamplingParams
-from himac.engines.local import LocalEngine, init_model, load_model
+from himac.engines.base import GenerateRequest, SamplingParams, make_engine
+from himac.engines.local.engine import LocalEngine
 from himac.envs.check import check_benchmark
 from himac.envs.pool import EnvPool
+from himac.models.init_model import init_model
+from himac.models.loading import load_model
+from himac.models.policy import Policy
 from himac.rollout.collect import Collector
 from himac.rollout.episode import Proposal, Setting, execute
 from himac.train.factory import ALGORITHMS, Method
@@ -100,8 +106,16 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any]:
     return load_model(path)
 
 
-def test_the_engine_equals_the_local_one(tiny: tuple[Any, Any]) -> None:
-    plain, local = run("src/himac/engines/plain.py")["PlainEngine"](*tiny), LocalEngine(*tiny, max_context=64)
+def test_the_engine_equals_the_local_one(tiny: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("settings", "plain"):
+        monkeypatch.setitem(sys.modules, f"my_package.{name}", SimpleNamespace(**run(f"my_package/{name}.py")))
+    named = re.search(r'"himac\.engines"\]\n(\w+) = "(.*)"', PAGE.read_text(encoding="utf-8"))
+    assert named is not None
+    points = [EntryPoint(*named.groups(), "himac.engines")]
+    monkeypatch.setattr("himac.config.entry_points", lambda group: points)
+    config = load_config(None, ["engine.name=plain", "agent.max_context=64"])
+    assert (config.engine.can.exact, config.engine.can.images) == (True, False)
+    plain, local = make_engine(config, Policy(*tiny), 4), LocalEngine(*tiny, max_context=64)
     requests = [
         GenerateRequest(n, n, [5 + n, 7, 9], SamplingParams(6, temperature=n / 2, seed=n, stop_token_ids=(4,)))
         for n in range(4)
@@ -109,7 +123,7 @@ def test_the_engine_equals_the_local_one(tiny: tuple[Any, Any]) -> None:
     for request in requests:
         plain.submit(request)
     expected = local.generate(requests)
-    for got in (plain.step(), plain.generate(requests)):
+    for got in ([done for _, done in plain.step()], plain.generate(requests)):
         for one, other in zip(got, expected, strict=True):
             assert (one.id, one.token_ids, one.text, one.finished) == (
                 *(other.id, other.token_ids),
@@ -130,5 +144,6 @@ def test_every_example_is_run() -> None:
         "src/himac/algos/reinforce.py",
         "src/himac/config.py",
         "src/himac/train/factory.py",
-        "src/himac/engines/plain.py",
+        "my_package/settings.py",
+        "my_package/plain.py",
     }

@@ -24,6 +24,7 @@ class SegmentRecorder:
         self._turns: list[Turn] = []
         self.replies: list[int] = []
         """Tokens of each reply."""
+        self._versions: list[int] = []
 
     def __len__(self) -> int:
         return len(self.token_ids)
@@ -37,10 +38,15 @@ class SegmentRecorder:
         self._logprobs.extend([0.0] * len(token_ids))
 
     def reply(
-        self, token_ids: Sequence[int], logprobs: Sequence[float] | None = None, sampled: Sequence[bool] | None = None
+        self,
+        token_ids: Sequence[int],
+        logprobs: Sequence[float] | None = None,
+        sampled: Sequence[bool] | None = None,
+        version: int = 0,
     ) -> tuple[int, int]:
-        """A reply of the policy; returns its half-open token span."""
+        """A reply of the policy, in one version of its weights; returns its half-open token span."""
         start = len(self.token_ids)
+        self._versions.append(version)
         flags = list(sampled) if sampled is not None else [True] * len(token_ids)
         values = list(logprobs) if logprobs is not None else [0.0] * len(token_ids)
         self.replies.append(len(token_ids))
@@ -64,6 +70,7 @@ class SegmentRecorder:
             turns=tuple(self._turns),
             subgoal=self.subgoal,
             pictures=tuple(self.pictures),
+            policy_version=min(self._versions, default=0),
         )
 
     def demo_row(self, group_id: str, context_weight: float = 0.0) -> Row:

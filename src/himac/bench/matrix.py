@@ -214,7 +214,7 @@ def _warm_start(matrix: Matrix, base: Path, task: str, configs: dict[tuple[str, 
 
 def starts_warm(config: Config) -> bool:
     """Whether a run needs a model made and warm-started for it: it names none and asks no endpoint."""
-    return not config.model.path and config.engine.name == "local"
+    return not config.model.path and config.engine.can.weights
 
 
 def _lines(*sections: Overrides) -> Iterator[str]:

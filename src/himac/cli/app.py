@@ -51,7 +51,7 @@ Resume = Annotated[bool, typer.Option("--resume", help="Continue an interrupted 
 
 
 def _pointed(model: Path | None) -> Path | None:
-    from himac.engines.folder import pointed
+    from himac.models.folder import pointed
 
     return None if model is None else pointed(model)
 

@@ -11,11 +11,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
+from himac.atomic import WriteGuard, write_text
 from himac.cli.console import console, percent, progress_bar
 from himac.cli.runs import Chosen, choose
 from himac.config import FIELD_REPEATS, FIELD_TEMPERATURE
 from himac.config_file import load_config
-from himac.engines.openai import OpenAIEngine
 from himac.errors import CheckpointError, ConfigError
 from himac.evaluate import (
     BlueprintSource,
@@ -33,7 +33,6 @@ from himac.resumable import RESULTS, SETTINGS, TRIALS, Plan, Record, begin, epis
 from himac.rollout.failures import some_sound
 from himac.rollout.preflight import check_room, first_task, try_environment
 from himac.rollout.runtime import Runtime, build_benchmark, build_runtime, check_model_path
-from himac.train.atomic import WriteGuard, write_text
 from himac.train.lock import locked
 from himac.types import StopReason
 
@@ -83,7 +82,7 @@ def evaluate_command(
         raise ConfigError(f"--planner-model writes no blueprint with --blueprints {blueprints}; give one of the two")
     if config.agent.name != "hierarchical" and (planner_model is not None or blueprints != "planner"):
         raise ConfigError("a flat agent follows no blueprint; leave out --blueprints and --planner-model")
-    streamed = config.engine.name != "local" or config.agent.name == "reflexion"
+    streamed = not config.engine.can.exact or config.agent.name == "reflexion"
     if streamed and planner_model is not None:
         raise ConfigError("--planner-model is for local models; leave it out with an endpoint")
     if resume and overwrite:
@@ -99,8 +98,8 @@ def evaluate_command(
             f"{output} holds results of an evaluation; choose another --output, replace them with --overwrite, or "
             "continue them with --resume"
         )
-    local = config.engine.name == "local"
-    models = [str(chosen.model or config.model.path), *([str(planner_model)] if planner_model else [])] if local else []
+    models = [str(path) for path in (chosen.model or config.model.path, planner_model) if path is not None]
+    models = models if config.engine.can.weights else []
     for path in models:
         check_model_path(path)
     benchmark = build_benchmark(config)
@@ -122,7 +121,7 @@ def evaluate_command(
         blueprints=cast("BlueprintSource", blueprints),
     )
     # What an endpoint answers is paid for, so it is asked for no more than the configuration says.
-    single = not local or any(key.partition("=")[0].strip() in _ONE_SETTING for key in overrides)
+    single = not config.engine.can.exact or any(key.partition("=")[0].strip() in _ONE_SETTING for key in overrides)
     plans = {"": one} if single else _both_ways(one)
     (opening,) = try_environment(config, benchmark, [first_task(benchmark, split)])
     live = config.eval.max_live
@@ -155,7 +154,7 @@ def evaluate_command(
         "split_hash": one.split_hash,
         "tasks": len(one.tasks),
         "blueprints": blueprints if planner_model is None else f"planner {planner_model}",
-        "model": models[0] if models else config.engine.model,
+        "model": models[0] if models else config.engine.served,
     }
     summary |= getattr(benchmark, "conditions", {}) | found
     with WriteGuard(f"summary {output / SUMMARY}"):
@@ -228,7 +227,7 @@ def _streamed(runtime: Runtime, plan: Plan, place: Place, tick: Tick) -> tuple[l
     lines, summary = evaluate_resumable(
         runtime, plan, place.output, resume=place.resume, weights=place.weights, on_task=tick
     )
-    if isinstance(runtime.engine, OpenAIEngine):
+    if runtime.engine.totals is not None:
         summary["endpoint"] = asdict(runtime.engine.totals)
     return lines, summary
 

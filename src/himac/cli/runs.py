@@ -8,8 +8,8 @@ from pathlib import Path
 
 from himac.config import Config
 from himac.config_file import difference, load_config
-from himac.engines.folder import pointed
 from himac.errors import ConfigError
+from himac.models.folder import pointed
 from himac.report.results import TOLD, read_jsonl
 from himac.resumable import MAY_CHANGE, RESULTS, Plan
 

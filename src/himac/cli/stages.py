@@ -19,7 +19,7 @@ from himac.config_file import load_config
 from himac.envs.base import Benchmark, demonstrations
 from himac.errors import ConfigError
 from himac.rollout.preflight import first_task, try_environment
-from himac.rollout.runtime import build_benchmark, build_runtime, check_model_path, require_local
+from himac.rollout.runtime import build_benchmark, build_runtime, check_model_path, require_weights
 from himac.scene import in_words, plain
 from himac.seeding import derive_seed
 from himac.train.lock import locked
@@ -37,7 +37,7 @@ def warmstart_command(
 ) -> None:
     """`himac warmstart`."""
     config = load_config(config_path, overrides)
-    require_local(config, "a warm start")
+    require_weights(config, "a warm start")
     path = str(model or config.model.path)
     check_model_path(path)
     with locked(output, output.with_name(f".{output.name}.lock")):
@@ -51,8 +51,8 @@ def warmstart_command(
 
 def make_model(config: Config, benchmark: Benchmark, output: Path) -> None:
     """Initialise a model whose tokenizer is trained on demonstrations of the training split."""
-    from himac.engines.local.init_model import init_model
-    from himac.train.atomic import WriteGuard
+    from himac.atomic import WriteGuard
+    from himac.models.init_model import init_model
 
     tasks = benchmark.tasks(config.env.train_split)
     tasks = random.Random(derive_seed(config.seed, "texts")).sample(tasks, min(config.init.tokenizer_games, len(tasks)))
@@ -82,7 +82,8 @@ def warm_model(config: Config, benchmark: Benchmark, model: str, output: Path) -
 
         report = warmstart(runtime, tick, kept)
         files = {"warmstart.json": json.dumps(asdict(report), indent=2)}
-        save_model(output, runtime.model, runtime.tokenizer, files=files)
+        assert runtime.policy is not None
+        save_model(output, runtime.policy.model, runtime.policy.tokenizer, files=files)
     clear_unfinished(output)
     left_out = f" ({report.too_long} rows too long for agent.max_context left out)"
     if report.replies_too_long:

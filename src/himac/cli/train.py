@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from himac.atomic import WriteGuard, clean, write_text
 from himac.cli.console import console, percent, progress_bar
 from himac.cli.stages import clear_unfinished, make_model, warm_model
 from himac.config import Config
@@ -20,7 +20,6 @@ from himac.errors import CheckpointError
 from himac.machine import machine
 from himac.rollout.preflight import check_room, first_task, try_environment
 from himac.rollout.runtime import build_benchmark, build_runtime, check_model_path
-from himac.train.atomic import WriteGuard, write_text
 from himac.train.continuing import BUDGET, MACHINE, check_budget
 from himac.train.lock import locked
 
@@ -90,8 +89,7 @@ def _starting_model(config: Config, benchmark: Benchmark, run_dir: Path) -> str:
         return config.model.path
     made, warmed = run_dir / "init", run_dir / "warmstart"
     if not made.exists():
-        for leftover in run_dir.glob(f".{made.name}-*"):  # of a run that was killed while it wrote the model
-            shutil.rmtree(leftover)
+        clean(run_dir)  # of a run that was killed while it wrote the model
         make_model(config, benchmark, made)
     if not warmed.exists():
         warm_model(config, benchmark, str(made), warmed)
@@ -100,7 +98,7 @@ def _starting_model(config: Config, benchmark: Benchmark, run_dir: Path) -> str:
 
 
 def _reinforce(config: Config, benchmark: Benchmark, start: str, run_dir: Path, opening: EnvResult) -> None:
-    from himac.engines.local.loading import load_model
+    from himac.models.policy import Policy
     from himac.train.checkpoint import check_lines, load_latest
     from himac.train.factory import learner_config, make_learner, planned_steps
     from himac.train.trainer import Trainer
@@ -114,8 +112,9 @@ def _reinforce(config: Config, benchmark: Benchmark, start: str, run_dir: Path, 
         check_room(runtime, opening)
         reference = None
         if latest and learner_config(config, total_steps=1).needs_reference:
-            reference = load_model(start, config.model.dtype, config.model.device)[0]
-        learner = make_learner(runtime.model, config, reference, total_steps=planned_steps(config, runtime))
+            reference = Policy.load(start, config.model).model
+        assert runtime.policy is not None
+        learner = make_learner(runtime.policy, config, reference, total_steps=planned_steps(config, runtime))
         task = bar.add_task(config.algo.name, total=config.train.iterations, note="")
 
         def show(entry: dict[str, Any]) -> None:

@@ -6,10 +6,15 @@ while the others are still generating.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from pkgutil import resolve_name
+from typing import Any
 
+from himac.config import Config
+from himac.errors import ConfigError, ModelError
+from himac.models.policy import Policy, Weights, WeightSync
 from himac.scene import Placed
 from himac.types import FloatArray
 
@@ -64,6 +69,7 @@ class Completion:
         finished: The reply ended by a stop token or stop string, not by the length cap or context limit.
         billed: Tokens of prompt and reply as a remote endpoint counts them; `None`: the lengths of the sequences.
         error: Why the engine gave the request up; the reply is empty then.
+        version: Of the weights when the request was submitted; 0 where nobody counts.
     """
 
     id: Hashable
@@ -74,29 +80,63 @@ class Completion:
     finished: bool
     billed: tuple[int, int] | None = None
     error: str | None = None
+    version: int = 0
 
 
-class Engine(Protocol):
-    """Generates and scores; see `tests/conformance` for the behaviour every engine must show."""
+class Engine(ABC, WeightSync):
+    """Generates and scores; see `tests/conformance` for the behaviour every engine must show.
+
+    What an engine can do stands in its settings (`himac.config.Capabilities`); the rest it refuses here.
+
+    Attributes:
+        max_context: Longest context in tokens.
+        version: Of the weights, see `WeightSync`.
+        totals: A dataclass with what it cost, for the summary of an evaluation; `None` where there is nothing to tell.
+    """
 
     tokenizer: Any
     max_context: int
+    version: int = 0
+    totals: Any = None
 
-    def submit(self, request: GenerateRequest) -> None:
-        """Queue a request."""
-        ...
+    def __init__(self) -> None:
+        self.kept: list[tuple[int, Completion]] = []
+        """Finished and to be returned by the next `step`."""
 
-    def step(self) -> list[Completion]:
-        """Advance everything queued by at least one token; return what has finished (maybe nothing)."""
-        ...
+    @classmethod
+    @abstractmethod
+    def build(cls, config: Config, policy: Policy | None, max_live: int) -> Engine:
+        """The engine of a configuration.
 
+        Args:
+            policy: Whose weights it samples with; `None` for an engine that brings its own.
+            max_live: Most requests under way at once.
+        """
+
+    @abstractmethod
+    def submit(self, request: GenerateRequest) -> int:
+        """Queue a request; returns a number that no other request of this engine has."""
+
+    @abstractmethod
+    def step(self) -> list[tuple[int, Completion]]:
+        """Advance everything queued by at least one token; return what has finished (maybe nothing) by its number."""
+
+    @abstractmethod
     def release(self, session: Hashable) -> None:
-        """The session is over; its cache may be reused. Unknown sessions are ignored."""
-        ...
+        """The session is over; its cache may be reused, and what is under way is dropped. Unknown ones are ignored."""
 
     def generate(self, requests: Sequence[GenerateRequest]) -> list[Completion]:
         """Submit all and step until all are finished; completions in the order of the requests."""
-        ...
+        numbers = [self.submit(request) for request in requests]
+        found: dict[int, Completion] = {}
+        try:
+            while not found.keys() >= set(numbers):
+                found.update(self.step())
+        except BaseException:
+            self.kept += found.items()  # they may be paid for; `step` returns them
+            raise
+        self.kept += [(number, completion) for number, completion in found.items() if number not in numbers]
+        return [found[number] for number in numbers]
 
     def score(
         self,
@@ -104,13 +144,36 @@ class Engine(Protocol):
         temperature: float = 1.0,
         pictures: Sequence[Sequence[Placed]] = (),
     ) -> list[FloatArray]:
-        """Log-probability of each token given those before it, float32 [T] a sequence (0 for the first)."""
-        ...
+        """Log-probability of each token given those before it, float32 [T] a sequence (0 for the first).
 
-    def load_weights(self, weights: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> None:
-        """Take new weights (name -> tensor, Hugging Face names) and drop every cache."""
-        ...
+        Raises:
+            ModelError: the engine tells no log-probabilities.
+        """
+        raise ModelError("this engine cannot score sequences; set engine.name=local for what needs that")
+
+    def load_weights(self, weights: Weights, version: int) -> None:
+        """Take new weights and drop every cache; see `WeightSync`.
+
+        Raises:
+            ModelError: the weights are the engine's own.
+        """
+        raise ModelError("this engine takes no weights; set engine.name=local to train")
 
     def forget(self) -> None:
         """Drop every cache. With nothing under way, what follows must not depend on anything that came before."""
-        ...
+
+    def close(self) -> None:
+        """End what is under way and give back what is held; further calls do nothing."""
+
+
+def make_engine(config: Config, policy: Policy | None, max_live: int) -> Engine:
+    """The engine that `engine.name` chooses, imported only now; see `Engine.build`.
+
+    Raises:
+        ConfigError: its module or class is not there.
+    """
+    try:
+        kind: type[Engine] = resolve_name(config.engine.factory)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"engine '{config.engine.name}' cannot be loaded ({error}); reinstall its package") from error
+    return kind.build(config, policy, max_live)

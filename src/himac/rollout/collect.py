@@ -136,7 +136,7 @@ class Collector:
                 completions = self.engine.step()
                 steps += 1
                 self.usage.engine_s += time.perf_counter() - clock
-                for completion in completions:
+                for _, completion in completions:
                     slot, position = requests.pop(completion.id)
                     self.usage.generated_tokens += len(completion.token_ids)
                     slot.answers[position] = completion

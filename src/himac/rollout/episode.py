@@ -222,7 +222,7 @@ def propose(
     for request, completion in zip(requests, completions, strict=True):
         yield Release(request.session)
         recorder = SegmentRecorder(Role.PLANNER, prompt)
-        recorder.reply(completion.token_ids, completion.logprobs, completion.sampled)
+        recorder.reply(completion.token_ids, completion.logprobs, completion.sampled, completion.version)
         blueprint = agent.parse_blueprint(completion.token_ids, completion.finished)
         proposals.append(Proposal(blueprint, recorder.segment(), score=world.score))
     return proposals
@@ -305,7 +305,7 @@ def _segment(
         if completion is None:
             world.stop = StopReason.CONTEXT_LIMIT
             break
-        span = recorder.reply(completion.token_ids, completion.logprobs, completion.sampled)
+        span = recorder.reply(completion.token_ids, completion.logprobs, completion.sampled, completion.version)
         reply = agent.parse_reply(completion.token_ids)
         anchor, reward_before, invalid = world.anchor, world.reward_sum, False
         observation: Content = ""
@@ -345,7 +345,7 @@ def flat_episode(
         if completion is None:
             world.stop = StopReason.CONTEXT_LIMIT
             break
-        span = recorder.reply(completion.token_ids, completion.logprobs, completion.sampled)
+        span = recorder.reply(completion.token_ids, completion.logprobs, completion.sampled, completion.version)
         action = agent.parse_action(completion.token_ids)
         anchor, reward_before = world.anchor, world.reward_sum
         yield from world.step(action, limits.max_repeats)

@@ -15,8 +15,6 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
-from himac.config import Config
-from himac.envs.base import Benchmark
 from himac.envs.worker import end_with_parent
 from himac.errors import TrainingError
 from himac.inert import inert_warnings
@@ -27,8 +25,13 @@ from himac.types import Task
 
 @dataclass(frozen=True, slots=True)
 class _Share:
-    """What a process runs: places in the caller's list, and calls that start the programs."""
+    """What a process runs: places in the caller's list, and calls that start the programs.
 
+    Attributes:
+        version: Of the weights, which have changed in shared memory.
+    """
+
+    version: int
     places: list[int]
     calls: list[tuple[str, str, tuple[Any, ...], Any]]
 
@@ -84,7 +87,7 @@ class ParallelCollector:
         torch.set_num_threads(1)
         try:
             busy = [
-                worker.submit(_Share(places, [_call(programs[place]) for place in places]), take)
+                worker.submit(_Share(self._local.engine.version, places, [_call(programs[n]) for n in places]), take)
                 for worker, places in zip(self._workers, shares[1:], strict=True)
                 if places
             ]
@@ -108,14 +111,17 @@ class ParallelCollector:
             worker.close()
 
 
-def start_worker(config: Config, benchmark: Benchmark, model: Any, tokenizer: Any, max_live: int) -> _Worker:
-    """A process with its own engine and environments on the weights of `model`, which move to shared memory."""
+def start_worker(build: Callable[[], Any]) -> _Worker:
+    """A process with its own engine and environments.
+
+    Args:
+        build: Makes its `Runtime`, there; the weights are in shared memory.
+    """
     import torch.multiprocessing as mp
 
-    model.share_memory()
     context = mp.get_context("spawn")
     here, there = context.Pipe()
-    process = context.Process(target=_work, args=(there, config, benchmark, model, tokenizer, max_live), daemon=True)
+    process = context.Process(target=_work, args=(there, build), daemon=True)
     process.start()
     there.close()
     return _Worker(process, here)
@@ -176,24 +182,21 @@ class _Worker:
             self._process.terminate()
 
 
-def _work(
-    connection: Connection, config: Config, benchmark: Benchmark, model: Any, tokenizer: Any, max_live: int
-) -> None:
+def _work(connection: Connection, build: Callable[[], Any]) -> None:
     """Body of a worker: run shares until the other end closes."""
     import torch
-
-    from himac.rollout.runtime import assemble
 
     inert_warnings()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the other end decides when this one stops
     end_with_parent()
     torch.set_num_threads(1)
-    with assemble(config, benchmark, model, tokenizer, max_live) as runtime:
+    with build() as runtime:
         while True:
             try:
                 share: _Share = connection.recv()
             except (EOFError, OSError):
                 return
+            runtime.engine.load_weights((), share.version)
             before = (runtime.collector.usage.env_steps, runtime.collector.usage.generated_tokens)
             try:
                 programs = [

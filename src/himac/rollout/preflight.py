@@ -11,7 +11,7 @@ from himac.envs.base import Benchmark
 from himac.envs.pool import Command, EnvHandle, EnvPool, EnvResult
 from himac.errors import ConfigError, DataError, EnvironmentFailureError, HimacError
 from himac.rollout.runtime import Runtime, env_pool
-from himac.scene import observed
+from himac.scene import Scene, observed
 from himac.seeding import derive_seed
 from himac.types import Task
 
@@ -54,17 +54,23 @@ def first_task(benchmark: Benchmark, split: str) -> Task:
 
 
 def check_room(runtime: Runtime, opening: EnvResult) -> None:
-    """Refuse a context in which the agent's first prompt leaves no room for a reply.
+    """Refuse pictures for an engine that takes none, and a context whose first prompt leaves no room for a reply.
 
     Args:
         opening: The reset of a task, from `try_environment`.
 
     Raises:
-        ConfigError: names the setting that limits the context.
+        ConfigError: names the setting to change.
     """
+    engine, shown = runtime.config.engine, observed(opening.observation)
+    if isinstance(shown, Scene) and not engine.can.images:
+        raise ConfigError(
+            f"the environment shows pictures, which engine '{engine.name}' does not take; "
+            "set env.kwargs.observation=text or engine.name=local"
+        )
     agent, limit = runtime.agent, runtime.setting.max_context
     ask = agent.planner_prompt if isinstance(agent, HierarchicalAgent) else agent.prompt
-    tokens = len(ask(str(opening.info.get("instruction", "")), observed(opening.observation)))
+    tokens = len(ask(str(opening.info.get("instruction", "")), shown))
     if tokens >= limit:
         own = limit == runtime.config.agent.max_context
         raise ConfigError(

@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,14 @@ from himac.agents.prompting import PlainAgent, PromptedHierarchicalAgent
 from himac.agents.react import ReactAgent
 from himac.agents.reflexion import ReflexionAgent
 from himac.config import Config
-from himac.engines.base import Engine
-from himac.engines.folder import check_model_folder
-from himac.engines.openai import OpenAIEngine
+from himac.engines.base import Engine, make_engine
 from himac.envs.admissible import with_admissible
 from himac.envs.base import SHORT_TEXTS, Benchmark
 from himac.envs.pool import EnvPool
 from himac.envs.registry import make_benchmark
 from himac.errors import ConfigError, DataError
+from himac.models.folder import check_model_folder
+from himac.models.policy import Policy
 from himac.rollout.collect import Collector, Runner
 from himac.rollout.episode import Setting
 from himac.rollout.parallel import ParallelCollector, start_worker
@@ -33,12 +34,15 @@ from himac.types import Demonstration
 
 @dataclass(slots=True)
 class Runtime:
-    """Everything needed to run episodes; close it when done."""
+    """Everything needed to run episodes; close it when done.
+
+    Attributes:
+        policy: Whose weights the engine samples with; `None` where they are the engine's own.
+    """
 
     config: Config
     benchmark: Benchmark
-    model: Any
-    tokenizer: Any
+    policy: Policy | None
     engine: Engine
     agent: HierarchicalAgent | FlatAgent
     pool: EnvPool
@@ -51,8 +55,7 @@ class Runtime:
             stack.callback(self.pool.close)
             if isinstance(self.collector, ParallelCollector):
                 stack.callback(self.collector.close)
-            if isinstance(self.engine, OpenAIEngine):
-                stack.callback(self.engine.close)
+            stack.callback(self.engine.close)
 
     def __enter__(self) -> Runtime:
         return self
@@ -104,72 +107,50 @@ def build_runtime(
         workers: Processes that run episodes, this one included.
     """
     benchmark = benchmark or build_benchmark(config)
-    if config.engine.name == "openai":
-        if model_path is not None:
-            raise ConfigError("--model is a directory for engine.name=local; name the endpoint's model in engine.model")
-        endpoint = OpenAIEngine(config.engine)
-        try:
-            return _wire(config, benchmark, None, endpoint.tokenizer, endpoint, max_live, endpoint.max_context)
-        except BaseException:
-            endpoint.close()
-            raise
-    path = model_path or config.model.path
-    check_model_path(path)
-    from himac.engines.local.loading import load_model
+    policy = None
+    if config.engine.can.weights:
+        path = model_path or config.model.path
+        check_model_path(path)
+        if config.threads is not None:
+            import torch
 
-    if config.threads is not None:
-        import torch
-
-        torch.set_num_threads(config.threads)
-    model, tokenizer = load_model(path, dtype=config.model.dtype, device=config.model.device)
-    return assemble(config, benchmark, model, tokenizer, max_live, workers)
+            torch.set_num_threads(config.threads)
+        policy = Policy.load(path, config.model)
+    elif model_path is not None:
+        raise ConfigError("--model is a directory for engine.name=local; name the endpoint's model in engine.model")
+    return assemble(config, benchmark, policy, max_live, workers)
 
 
 def assemble(
-    config: Config, benchmark: Benchmark, model: Any, tokenizer: Any, max_live: int = 64, workers: int = 1
+    config: Config, benchmark: Benchmark, policy: Policy | None, max_live: int = 64, workers: int = 1
 ) -> Runtime:
-    """Wire a loaded model; see `build_runtime`."""
-    from himac.engines.local.engine import LocalEngine
-
-    if workers > 1 and model.device.type != "cpu":
+    """Wire engine, agent, environments and scheduler; see `build_runtime`."""
+    if workers > 1 and policy is not None and policy.model.device.type != "cpu":
         raise ConfigError("train.rollout_workers above 1 is for models on a CPU; set it to 1 or model.device=cpu")
-    positions = int(getattr(model.config.get_text_config(), "max_position_embeddings", config.agent.max_context))
-    max_context = min(config.agent.max_context, positions)
-    engine = LocalEngine(model, tokenizer, max_slots=max_live, max_context=max_context)
-    runtime = _wire(config, benchmark, model, tokenizer, engine, max_live, max_context)
-    ends = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
-    runtime.agent.chat.stop_also_at([ends] if isinstance(ends, int) else ends or ())
-    if workers > 1:
-        assert isinstance(runtime.collector, Collector)
-        runtime.collector = ParallelCollector(
-            runtime.collector, workers, lambda: start_worker(config, benchmark, model, tokenizer, max_live)
-        )
-    return runtime
-
-
-def _wire(
-    config: Config,
-    benchmark: Benchmark,
-    model: Any,
-    tokenizer: Any,
-    engine: Engine,
-    max_live: int,
-    max_context: int,
-) -> Runtime:
-    """Agent, environments and scheduler around an engine."""
-    agent = make_agent(config, tokenizer, benchmark)
-    pool = env_pool(config, benchmark, config.env.workers)
-    return Runtime(
+    engine = make_engine(config, policy, max_live)
+    try:
+        agent = make_agent(config, engine.tokenizer, benchmark)
+        agent.chat.stop_also_at(() if policy is None else policy.end_ids)
+        pool = env_pool(config, benchmark, config.env.workers)
+    except BaseException:
+        engine.close()
+        raise
+    local = Collector(engine, pool, max_live, overlap=config.env.overlap if config.engine.can.exact else None)
+    runtime = Runtime(
         config=config,
         benchmark=benchmark,
-        model=model,
-        tokenizer=tokenizer,
+        policy=policy,
         engine=engine,
         agent=agent,
         pool=pool,
-        collector=Collector(engine, pool, max_live, overlap=None if model is None else config.env.overlap),
-        setting=Setting(benchmark, config, max_context),
+        collector=local,
+        setting=Setting(benchmark, config, engine.max_context),
     )
+    if workers > 1 and policy is not None:
+        policy.model.share_memory()  # an update in this process is seen by all
+        build = partial(assemble, config, benchmark, policy, max_live)
+        runtime.collector = ParallelCollector(local, workers, lambda: start_worker(build))
+    return runtime
 
 
 def env_pool(config: Config, benchmark: Benchmark, workers: int) -> EnvPool:
@@ -190,13 +171,13 @@ def check_model_path(path: str) -> None:
     check_model_folder(Path(path))
 
 
-def require_local(config: Config, what: str) -> None:
-    """Refuse what needs the weights of a model.
+def require_weights(config: Config, what: str) -> None:
+    """Refuse what needs the weights of a model and the log-probabilities of what it samples.
 
     Raises:
-        ConfigError: the model is behind an endpoint.
+        ConfigError: the engine does not have them.
     """
-    if config.engine.name != "local":
+    if not (config.engine.can.weights and config.engine.can.logprobs):
         raise ConfigError(
             f"{what} needs the weights of a model, which engine '{config.engine.name}' does not have; "
             "set engine.name=local and model.path"

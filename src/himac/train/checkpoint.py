@@ -29,11 +29,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from himac.engines.local.loading import quiet
-from himac.engines.local.weights import not_finite
+from himac.atomic import WriteGuard, clean, publish, sync, write_text
 from himac.errors import CheckpointError, TrainingError
 from himac.files import parse_json, read_json, read_text
-from himac.train.atomic import WriteGuard, clean, publish, sync, write_text
+from himac.models.loading import save_weights
+from himac.models.weights import not_finite
 from himac.train.metrics_log import MetricsLog
 
 __all__ = [
@@ -113,7 +113,7 @@ def save_checkpoint(
     target = root / step_name
 
     def fill(folder: Path) -> None:
-        _save_weights(folder, model, tokenizer)
+        save_weights(folder, model, tokenizer)
         for name, parts in (tensors or {}).items():
             save_file({key: part.contiguous() for key, part in parts.items()}, folder / name)
         _save_state(folder / _STATE, content)
@@ -237,7 +237,7 @@ def save_model(
     target = Path(path)
 
     def fill(folder: Path) -> None:
-        _save_weights(folder, model, tokenizer)
+        save_weights(folder, model, tokenizer)
         for name, text in (files or {}).items():
             (folder / name).write_text(text, encoding="utf-8")
 
@@ -267,13 +267,6 @@ def set_rng_state(state: dict[str, Any]) -> None:
     torch.set_rng_state(state["torch"].cpu())
     if torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all([one.cpu() for one in state["cuda"]])
-
-
-def _save_weights(folder: Path, model: Any, tokenizer: Any | None = None) -> None:
-    with quiet():
-        model.save_pretrained(folder)
-    if tokenizer is not None:
-        tokenizer.save_pretrained(folder)
 
 
 def _prune(root: Path, marked: Collection[str | None], keep: int) -> None:

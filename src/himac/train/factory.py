@@ -19,7 +19,8 @@ from himac.algos.rloo import Rloo
 from himac.algos.sampling import FlatSampler, HierarchicalSampler
 from himac.config import Config
 from himac.errors import ConfigError
-from himac.rollout.runtime import Runtime, require_local
+from himac.models.policy import Policy
+from himac.rollout.runtime import Runtime, require_weights
 from himac.train.settings import LearnerConfig, RolePace
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def check_training(config: Config) -> None:
         ConfigError: the agent is not of the kind that the algorithm trains, its roles differ in temperature, settings
             of the learner or processes contradict one another, or the model is behind an endpoint.
     """
-    require_local(config, "training")
+    require_weights(config, "training")
     kind = config.algo.trains
     if config.agent.name != kind:
         raise ConfigError(f"algorithm '{config.algo.name}' trains the {kind} agent; set agent.name={kind}")
@@ -105,11 +106,11 @@ def learner_config(config: Config, **changes: Any) -> LearnerConfig:
     return LearnerConfig(**config.train.learner.model_dump() | derived | changes)
 
 
-def make_learner(model: Any, config: Config, ref_model: Any = None, **changes: Any) -> Learner:
+def make_learner(policy: Policy, config: Config, ref_model: Any = None, **changes: Any) -> Learner:
     """A learner with the settings of `learner_config`."""
     from himac.train.learner import Learner
 
-    return Learner(model, learner_config(config, **changes), ref_model=ref_model)
+    return Learner(policy, learner_config(config, **changes), ref_model=ref_model)
 
 
 def _temperature(config: Config) -> float:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from himac.engines.local.forward import logits_at, packed_forward
+from himac.models.forward import logits_at, packed_forward
 from himac.train.credit import hellinger
 from himac.train.optim import has_amx
 from himac.train.packing import MicroBatch

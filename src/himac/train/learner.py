@@ -18,10 +18,11 @@ import torch
 from torch import Tensor
 
 from himac.algos.losses import kl_penalty, policy_loss, row_weights
-from himac.engines.local.forward import support
-from himac.engines.local.vision import freeze_vision
-from himac.engines.local.weights import all_finite
 from himac.errors import CheckpointError, ConfigError, TrainingError
+from himac.models.forward import support
+from himac.models.policy import Policy
+from himac.models.vision import freeze_vision
+from himac.models.weights import all_finite
 from himac.seeding import derive_seed
 from himac.train.credit import redistribute
 from himac.train.forward import EntropyKind, TokenScores, autocast, deviation, encode, score_tokens
@@ -42,27 +43,29 @@ _ALL = ""
 
 
 class Learner:
-    """Trains a causal language model on rows.
+    """Trains a policy on rows.
 
     Attributes:
-        model: The trained model; `update` and `supervised` change it in place.
+        policy: What is trained; `update` and `supervised` change its model in place.
+        model: The policy's.
         heads: The critic, `None` for methods without one.
         reference: Frozen model of the KL penalty or of `dgpo` credit, `None` when neither is used.
         steps: Optimiser steps taken.
-        updates: Calls of `update` completed.
         elapsed: Share of the run's budget of environment steps that is spent, for schedules that fall.
     """
 
-    def __init__(self, model: Any, config: LearnerConfig, ref_model: Any | None = None) -> None:
-        """Take over `model`.
+    def __init__(self, policy: Policy, config: LearnerConfig, ref_model: Any | None = None) -> None:
+        """Take over the policy.
 
         Args:
-            model: Causal language model on its final device.
+            policy: Its model is on its final device.
             config: Settings.
-            ref_model: The reference; by default a copy of `model` as it is now.
+            ref_model: The reference; by default a copy of the model as it is now.
         """
+        model = policy.model
         if model.dtype == torch.float16:
             raise ConfigError("float16 loses small gradients in training; set model.dtype=bfloat16 or float32.")
+        self.policy = policy
         self.model = model.eval()  # dropout would make sampler and trainer disagree
         self.config = config
         support(model)  # probes the model once, in full precision
@@ -83,8 +86,12 @@ class Learner:
         if config.needs_reference:
             self.set_reference(ref_model)
         self.steps = 0
-        self.updates = 0
         self.elapsed = 0.0
+
+    @property
+    def updates(self) -> int:
+        """Calls of `update` completed."""
+        return self.policy.version - 1
 
     def set_reference(self, ref_model: Any | None = None) -> None:
         """Use `ref_model`, or a copy of the present weights, as the frozen reference."""
@@ -118,7 +125,7 @@ class Learner:
             chosen = [i for i, row in enumerate(trained) if role in (_ALL, row.role)]
             references = None if ref_logprobs is None else [ref_logprobs[i] for i in chosen]
             paces |= self._epochs(role, [trained[i] for i in chosen], references, meter)
-        self.updates += 1
+        self.policy.version += 1
         metrics = meter.result() | paces
         metrics["rows"] = float(len(rows))
         metrics["trained_tokens"] = float(sum(int(row.loss_mask.sum()) for row in trained))
@@ -166,7 +173,7 @@ class Learner:
                 self._part(role).load_state_dict(part)
             if self.heads is not None:
                 self.heads.load_state_dict(state["heads"])
-            self.steps, self.updates = int(state["steps"]), int(state["updates"])
+            self.steps, self.policy.version = int(state["steps"]), int(state["updates"]) + 1
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise CheckpointError(
                 f"the saved learner state does not fit this run ({error}); resume with the configuration it was "

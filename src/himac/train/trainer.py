@@ -13,9 +13,9 @@ from typing import Any
 
 from himac.algos.base import Phase, PhaseContext
 from himac.config import Config
-from himac.engines.local.vision import forget_pictures
 from himac.errors import CheckpointError, TrainingError
 from himac.evaluate import evaluate, sample_tasks, summarise, write_results
+from himac.models.vision import forget_pictures
 from himac.report.results import Record, number
 from himac.rollout.collect import Usage
 from himac.rollout.metrics import group_metrics
@@ -71,6 +71,7 @@ class Trainer:
         """Train until `iterations` or `env_steps` is reached; ends with a checkpoint."""
         train = self.config.train
         algorithm = make_algorithm(self.config, self.runtime, critic=self.learner)
+        self.learner.policy.hand_to(self.runtime.engine)
         pool = self.runtime.benchmark.tasks(self.config.env.train_split)
         metrics, timings = MetricsLog(self.run_dir / "metrics.jsonl"), MetricsLog(self.run_dir / "timings.jsonl")
         metrics.truncate_to(self.progress.records)
@@ -107,12 +108,12 @@ class Trainer:
     def save(self) -> None:
         """Write a checkpoint of everything a resumed run needs."""
         state = {"progress": _plain(self.progress), "learner": self.learner.state_dict()}
-        runtime = self.runtime
+        policy = self.learner.policy
         save_checkpoint(
             self.run_dir,
             self._name(),
-            runtime.model,
-            runtime.tokenizer,
+            policy.model,
+            policy.tokenizer,
             state,
             keep=self.config.train.keep_checkpoints,
             tensors={} if self.learner.heads is None else {VALUE_FILE: self.learner.heads.state_dict()},
@@ -153,7 +154,7 @@ class Trainer:
         if self.config.train.env_steps is not None:
             self.learner.elapsed = self.progress.env_steps / self.config.train.env_steps
         updated = self._update(outcome.rows)
-        self.runtime.engine.load_weights(dict(self.runtime.model.state_dict()))
+        self.learner.policy.hand_to(self.runtime.engine)
         used = self._usage()
         self.progress.carry = outcome.carry
         self.progress.env_steps += used.env_steps - before.env_steps
@@ -190,7 +191,8 @@ class Trainer:
         try:
             return self.learner.update(rows)
         except TrainingError as error:
-            folder = save_model(self.run_dir / "failed", self.runtime.model, self.runtime.tokenizer)
+            policy = self.learner.policy
+            folder = save_model(self.run_dir / "failed", policy.model, policy.tokenizer)
             raise TrainingError(
                 f"{error} The weights at that point are in {folder}; the last checkpoint stands."
             ) from error

@@ -15,9 +15,9 @@ from himac.agents.base import AgentBase
 from himac.agents.describer import Describer
 from himac.agents.recorder import SegmentRecorder
 from himac.config import Config
-from himac.engines.local.vision import forget_pictures
 from himac.envs.base import Benchmark, demonstrations
 from himac.errors import CheckpointError, ConfigError, DataError
+from himac.models.vision import forget_pictures
 from himac.rollout.runtime import AGENTS, Runtime
 from himac.seeding import derive_seed
 from himac.train.checkpoint import load_latest, save_checkpoint
@@ -137,7 +137,8 @@ def warmstart(
             demonstrations do not fit into the context.
         DataError: No demonstration succeeds.
     """
-    config, settings = runtime.config, runtime.config.warmstart
+    config, settings, policy = runtime.config, runtime.config.warmstart, runtime.policy
+    assert policy is not None
     texts = runtime.benchmark.texts
     if {"hierarchical", "flat"} <= set(settings.formats) and texts.planner == texts.flat:
         raise ConfigError(
@@ -147,7 +148,7 @@ def warmstart(
     started = time.perf_counter()
     tasks = warmstart_tasks(config, runtime.benchmark)
     teachers: dict[str, Callable[..., AgentBase]] = {**AGENTS, "captions": Describer}
-    agents: list[AgentBase] = [teachers[n](runtime.tokenizer, texts, config.agent) for n in settings.formats]
+    agents: list[AgentBase] = [teachers[n](policy.tokenizer, texts, config.agent) for n in settings.formats]
     shown, won, rows, replies = 0, 0, list[Row](), _Replies()
     for demo in demonstrations(runtime.benchmark, tasks, settings.passes, derive_seed(config.seed, "demos")):
         shown += 1
@@ -171,7 +172,7 @@ def warmstart(
     rows = fitting
     batches = list(_batches(rows, settings.batch_tokens, random.Random(derive_seed(config.seed, "batches"))))
     learner = make_learner(
-        runtime.model,
+        policy,
         config,
         total_steps=len(batches),
         optimizer=settings.optimizer,
@@ -209,9 +210,9 @@ def warmstart(
         if unfinished is not None and number % settings.checkpoint_steps == 0 and number < len(batches):
             seconds = earlier_s + time.perf_counter() - started
             state = {"identity": identity, "learner": learner.state_dict(), "losses": losses, "seconds": seconds}
-            save_checkpoint(unfinished.folder, f"step-{number:06d}", runtime.model, runtime.tokenizer, state, keep=1)
-            forget_pictures(runtime.model)  # whoever goes on from here has none either
-    runtime.engine.load_weights(dict(runtime.model.state_dict()))
+            save_checkpoint(unfinished.folder, f"step-{number:06d}", policy.model, policy.tokenizer, state, keep=1)
+            forget_pictures(policy.model)  # whoever goes on from here has none either
+    policy.hand_to(runtime.engine)
     return WarmstartReport(
         demonstrations=shown,
         demonstrated_success=won / shown,

@@ -47,7 +47,7 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The tokenizer of `init_model`, with its template."""
     from transformers import AutoTokenizer
 
-    from himac.engines.local.init_model import init_model
+    from himac.models.init_model import init_model
 
     path = tmp_path_factory.mktemp("chat") / "model"
     init_model(path, TURNS * 3, vocab_size=420, hidden_size=16, layers=1, heads=2, kv_heads=1, max_position=64)

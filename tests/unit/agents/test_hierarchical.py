@@ -17,8 +17,8 @@ from himac.agents.hierarchical import HierarchicalAgent, short_form
 from himac.agents.hiper import HiperAgent
 from himac.config import AgentConfig, Config
 from himac.config_file import load_config
-from himac.engines.local import init_model
 from himac.envs.base import SHORT_TEXTS, Benchmark
+from himac.models.init_model import init_model
 from himac.rollout.runtime import build_benchmark
 from himac.types import Blueprint, Demonstration, DemoSegment, DemoTurn, PromptTexts, Row, Task
 

@@ -18,9 +18,9 @@ from himac.agents.react import ReactAgent
 from himac.agents.recorder import SegmentRecorder
 from himac.agents.reflexion import ReflexionAgent
 from himac.config import AgentConfig
-from himac.engines.local import load_model
 from himac.envs.sokoban.benchmark import SokobanBenchmark
 from himac.errors import ConfigError
+from himac.models.loading import load_model
 from himac.rollout.rows import segment_row
 from himac.scene import Picture, Placed, Prompt, Scene, pictures_in
 from himac.types import Demonstration, Role, Turn

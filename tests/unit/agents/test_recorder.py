@@ -12,6 +12,15 @@ from himac.rollout.rows import segment_row
 from himac.types import Role, Turn
 
 
+def test_a_segment_is_as_old_as_its_oldest_reply() -> None:
+    recorder = SegmentRecorder(Role.FLAT, [1])
+    assert recorder.segment().policy_version == 0  # nothing was sampled
+    recorder.reply([2], version=4)
+    recorder.given([3])
+    recorder.reply([4], version=5)
+    assert recorder.segment().policy_version == 4
+
+
 def test_prompt_replies_and_observations() -> None:
     recorder = SegmentRecorder(Role.EXECUTOR, [1, 2, 3], "take apple")
     assert recorder.reply([4, 5], [-0.5, -0.25]) == (3, 5)

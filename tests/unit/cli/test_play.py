@@ -45,8 +45,7 @@ class Scripted:
             runtime = Runtime(
                 config=config,
                 benchmark=benchmark,
-                model=None,
-                tokenizer=engine.tokenizer,
+                policy=None,
                 engine=engine,
                 agent=build(ByteTokenizer(), benchmark.texts, config.agent),
                 pool=pool,

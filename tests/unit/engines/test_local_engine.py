@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from himac.engines.base import GenerateRequest, SamplingParams
-from himac.engines.local import LocalEngine
-from himac.engines.local.weights import copy_weights
+from himac.engines.local.engine import LocalEngine
 from himac.errors import ModelError
+from himac.models.weights import copy_weights
 
 
 def ask(number: int, prompt: list[int], new: int = 4) -> GenerateRequest:

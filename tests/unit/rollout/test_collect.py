@@ -22,18 +22,18 @@ class NotingEngine(ScriptedEngine):
         self.steps: list[list[Hashable]] = []
         self.left: dict[Hashable, int] = {}
 
-    def submit(self, request: GenerateRequest) -> None:
-        super().submit(request)
+    def submit(self, request: GenerateRequest) -> int:
         self.left[request.id] = 1 + (hash(request.id) + len(request.prompt_ids)) % 3
+        return super().submit(request)
 
-    def step(self) -> list[Completion]:
-        self.steps.append([request.id for request in self.queue])
-        ready = [request for request in self.queue if self.left[request.id] == 1]
-        for request in list(self.queue):
+    def step(self) -> list[tuple[int, Completion]]:
+        self.steps.append([request.id for _, request in self.queue])
+        ready = [one for one in self.queue if self.left[one[1].id] == 1]
+        for _, request in list(self.queue):
             self.left[request.id] -= 1
-        for request in ready:
-            self.queue.remove(request)
-        return [self._complete(request) for request in ready]
+        for one in ready:
+            self.queue.remove(one)
+        return [(number, self._complete(request)) for number, request in ready]
 
 
 def program(number: int) -> Generator[Command, Any, int]:
@@ -91,9 +91,9 @@ def test_the_engine_forgets_first() -> None:
         def forget(self) -> None:
             said.append("forget")
 
-        def submit(self, request: GenerateRequest) -> None:
+        def submit(self, request: GenerateRequest) -> int:
             said.append("submit")
-            super().submit(request)
+            return super().submit(request)
 
     with EnvPool(Hesitant) as pool:
         collector = Collector(Forgetful(), pool)

@@ -13,15 +13,16 @@ from typing import Any
 import pytest
 import torch
 
-from himac.engines.local.loading import load_model
 from himac.errors import ConfigError, TrainingError
+from himac.models.loading import load_model
+from himac.models.policy import Policy
 from himac.rollout.collect import Usage
 from himac.rollout.episode import flat_episode
 from himac.rollout.parallel import ParallelCollector, _Share, _Worker
 from himac.rollout.runtime import Runtime, assemble, build_runtime
 from himac.types import Episode
 from support.learning import make_toy_model, toy_config
-from support.toy import ColourBenchmark
+from support.toy import ColourBenchmark, ScriptedEngine
 
 
 @pytest.fixture(scope="module")
@@ -56,12 +57,16 @@ def test_two_processes_give_what_one_gives(model: Path, parallel: Runtime) -> No
     assert len(seen) == len(together)
 
 
-def test_workers_see_new_weights_at_once(parallel: Runtime) -> None:
+def test_workers_see_new_weights_at_once_and_their_version(parallel: Runtime) -> None:
     before = as_text(roll(parallel))
+    parallel.policy.version += 4
     with torch.no_grad():
-        for parameter in parallel.model.parameters():
+        for parameter in parallel.policy.model.parameters():
             parameter.mul_(-1.5)
-    after = as_text(roll(parallel))
+    parallel.policy.hand_to(parallel.engine)
+    rolled = roll(parallel)
+    assert {segment.policy_version for episode in rolled for segment in episode.segments} == {5}
+    after = as_text(rolled)
     # Both halves of the tasks change: the other process holds the same memory.
     changed = [old != new for old, new in zip(before, after, strict=True)]
     assert sum(changed) > 0.8 * len(changed)
@@ -87,7 +92,7 @@ def test_results_are_told_one_at_a_time(parallel: Runtime) -> None:
             return lambda: thread.join() or Usage()
 
     class Here:
-        usage = Usage()
+        usage, engine = Usage(), ScriptedEngine(lambda prompt, request: "")
 
         def run(self, programs: Any, told: Any) -> list[str]:
             for _ in programs:
@@ -120,7 +125,7 @@ def test_an_error_while_results_are_taken_is_reported() -> None:
     def take(place: int, result: Any) -> None:
         raise ValueError("no room for it")
 
-    finish = _Worker(None, Answering()).submit(_Share([0], []), take)  # type: ignore[arg-type]
+    finish = _Worker(None, Answering()).submit(_Share(1, [0], []), take)  # type: ignore[arg-type]
     with pytest.raises(TrainingError, match="no room for it"):
         finish()
 
@@ -132,7 +137,7 @@ def test_workers_are_for_cpus(model: Path) -> None:
 
     _, tokenizer = load_model(str(model))
     with pytest.raises(ConfigError, match=r"rollout_workers above 1 is for models on a CPU"):
-        assemble(toy_config("grpo"), ColourBenchmark(), OnGpu(), tokenizer, 8, workers=2)
+        assemble(toy_config("grpo"), ColourBenchmark(), Policy(OnGpu(), tokenizer), 8, workers=2)
 
 
 def test_a_lost_process_is_an_error(parallel: Runtime) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import numpy as np
 import pytest
 
 from himac.agents.flat import FlatAgent
@@ -80,7 +81,7 @@ def test_a_prompt_needs_room_for_a_reply(kind: Any, rules: str) -> None:
     def check(room: int) -> None:
         with EnvPool(benchmark.make_env) as pool:
             setting, collector = Setting(benchmark, config, room), Collector(engine, pool)
-            parts: Any = (config, benchmark, None, engine.tokenizer, engine, agent, pool, collector, setting)
+            parts: Any = (config, benchmark, None, engine, agent, pool, collector, setting)
             check_room(Runtime(*parts), opening)
 
     check(tokens + 1)
@@ -90,3 +91,13 @@ def test_a_prompt_needs_room_for_a_reply(kind: Any, rules: str) -> None:
         check(tokens)
     with pytest.raises(ConfigError, match=f"the {tokens - 1} of the model; choose one with a longer context"):
         check(tokens - 1)
+
+
+def test_an_engine_without_images_is_shown_none() -> None:
+    config = load_config(None, ["engine={name: openai, model: m}"])
+    picture = EnvResult(np.zeros((8, 8, 3), np.uint8), 0.0, False, False, {})
+    parts: Any = (config, *[None] * 7)
+    with pytest.raises(
+        ConfigError, match=r"pictures, which engine 'openai' does not take; set env\.kwargs\.observation"
+    ):
+        check_room(Runtime(*parts), picture)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from himac.errors import ConfigError
+from himac.models.policy import Policy
 from himac.train import forward
 from himac.train.credit import hellinger, redistribute
 from himac.train.learner import Learner, LearnerConfig
@@ -114,7 +115,7 @@ def dgpo(**changes: Any) -> LearnerConfig:
 
 def test_the_learner_credits_its_rows(model: Any) -> None:
     rows = sampled_rows(model)
-    learner = Learner(model, dgpo(max_tokens_per_microbatch=20), ref_model=tiny_model(5))
+    learner = Learner(Policy(model), dgpo(max_tokens_per_microbatch=20), ref_model=tiny_model(5))
     credited = learner._credited(rows)
     for row, found in zip(rows, credited, strict=True):
         assert not found.advantages[~row.loss_mask].any()  # forced and given tokens get nothing
@@ -123,15 +124,15 @@ def test_the_learner_credits_its_rows(model: Any) -> None:
     assert max(spread) > 0.05
     before = copy.deepcopy(model)
     learner.update(rows)
-    plain = Learner(before, dgpo(credit="uniform"))
+    plain = Learner(Policy(before), dgpo(credit="uniform"))
     plain.update(rows)
     assert not all(torch.equal(a, b) for a, b in zip(model.parameters(), before.parameters(), strict=True))
 
 
 def test_at_the_reference_the_update_is_the_uniform_one(model: Any) -> None:
     rows, twin = sampled_rows(model), copy.deepcopy(model)
-    Learner(model, dgpo()).update(rows)
-    Learner(twin, dgpo(credit="uniform")).update(rows)
+    Learner(Policy(model), dgpo()).update(rows)
+    Learner(Policy(twin), dgpo(credit="uniform")).update(rows)
     for a, b in zip(model.parameters(), twin.parameters(), strict=True):
         torch.testing.assert_close(a, b)
 

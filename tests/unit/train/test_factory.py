@@ -8,6 +8,7 @@ from himac.algos.losses import AggregationMode, RatioKind
 from himac.config import LearnerConfig as Tree
 from himac.config_file import load_config
 from himac.errors import ConfigError
+from himac.models.policy import Policy
 from himac.train.factory import ALGORITHMS, Method, check_training, learner_config, make_learner
 from himac.train.forward import Precision
 from himac.train.learner import Learner
@@ -35,19 +36,21 @@ def test_every_choice_of_the_losses_is_reachable(key: str, choices: tuple[str, .
 def test_clip_ranges_reach_the_learner(model: Any) -> None:
     overrides = ["clip_low=0.1", "clip_high=0.28", "dual_clip=3", "value_clip=0.5", "value_warmup=3", "value_lr=2"]
     cfg = load_config(None, [f"train.learner.{one}" for one in overrides])
-    made = make_learner(model, cfg, lr=0.5).config
+    made = make_learner(Policy(model), cfg, lr=0.5).config
     assert (made.clip_low, made.clip_high, made.dual_clip) == (0.1, 0.28, 3.0)
     assert (made.value_clip, made.value_warmup, made.value_lr, made.lr) == (0.5, 3, 2.0, 0.5)
 
 
 def test_the_method_says_whether_there_is_a_critic(model: Any) -> None:
     ppo = load_config(None, ["algo.name=ppo", FLAT, "train.learner.kl_coef=0"])
-    learner = make_learner(model, ppo)
+    learner = make_learner(Policy(model), ppo)
     assert learner.heads is not None
     assert learner.reference is None
-    dear = make_learner(model, load_config(None, ["algo={name: ppo, reward_kl: 0.1}", FLAT, "train.learner.kl_coef=0"]))
+    dear = make_learner(
+        Policy(model), load_config(None, ["algo={name: ppo, reward_kl: 0.1}", FLAT, "train.learner.kl_coef=0"])
+    )
     assert dear.reference is not None
-    assert make_learner(model, load_config(None, ["algo.name=grpo", FLAT])).heads is None
+    assert make_learner(Policy(model), load_config(None, ["algo.name=grpo", FLAT])).heads is None
     assert Method(Learner, value_heads=lambda settings: settings + 1).heads(2) == 3
     assert {"himac", "grpo", "ppo"} <= set(ALGORITHMS)
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from himac.errors import CheckpointError, ConfigError, TrainingError
+from himac.models.policy import Policy
 from himac.train import forward
 from himac.train.checkpoint import load_latest, save_checkpoint
 from himac.train.learner import Learner, LearnerConfig
@@ -28,7 +29,7 @@ def same(left: list[torch.Tensor], right: list[torch.Tensor]) -> bool:
 
 def gradient_of(model: Any, rows: Any, cfg: LearnerConfig, monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
     """The gradient that the first optimiser step sees, in the order of the model's parameters."""
-    learner = Learner(copy.deepcopy(model), cfg, ref_model=tiny_model(5) if cfg.kl_coef else None)
+    learner = Learner(Policy(copy.deepcopy(model)), cfg, ref_model=tiny_model(5) if cfg.kl_coef else None)
     caught: list[list[torch.Tensor]] = []
 
     def catch() -> None:
@@ -47,7 +48,7 @@ def test_probability_moves_toward_positive_and_away_from_negative_advantages(mod
         old = [0.0, 0.0, 0.0, float(logprobs(model, row)[-1])]
         rows.append(make_row(row.input_ids.tolist(), row.loss_mask.tolist(), float(row.advantages[-1]), old))
     before = [float(logprobs(model, row)[-1]) for row in rows]
-    metrics = Learner(model, config(optimizer=optimizer, lr=1e-3)).update(rows)
+    metrics = Learner(Policy(model), config(optimizer=optimizer, lr=1e-3)).update(rows)
     after = [float(logprobs(model, row)[-1]) for row in rows]
     assert after[0] > before[0]
     assert after[1] < before[1]
@@ -80,7 +81,7 @@ def test_loss_and_gradient_equal_a_plain_computation(model: Any, monkeypatch: py
         assert p.grad is not None
         torch.testing.assert_close(got, p.grad, rtol=1e-3, atol=1e-6)
 
-    metrics = Learner(copy.deepcopy(model), cfg, ref_model=tiny_model(5)).update(rows)
+    metrics = Learner(Policy(copy.deepcopy(model)), cfg, ref_model=tiny_model(5)).update(rows)
     assert metrics["loss"] == pytest.approx(float(total.detach()) / tokens, rel=1e-4)
 
 
@@ -129,14 +130,14 @@ def test_rows_without_advantage_count_in_the_denominator_but_skip_the_forward(
     beside = gradient_of(model, [row, idle], config(max_grad_norm=None), monkeypatch)
     for a, b in zip(alone, beside, strict=True):
         torch.testing.assert_close(b, a / 2)
-    metrics = Learner(model, config()).update([row, idle])
+    metrics = Learner(Policy(model), config()).update([row, idle])
     assert metrics["rows_skipped"] == 1
     assert metrics["forward_tokens"] == 3
 
 
 @pytest.mark.parametrize("rows", [[], [make_row([1, 2], [0, 1], 0.0)], [make_row([1, 2], [0, 0], 1.0)]])
 def test_nothing_to_learn_changes_nothing(model: Any, rows: Any) -> None:
-    learner, before = Learner(model, config(weight_decay=0.5)), weights(model)
+    learner, before = Learner(Policy(model), config(weight_decay=0.5)), weights(model)
     metrics = learner.update(rows)
     assert metrics["optimizer_steps"] == 0
     assert same(before, weights(model))
@@ -146,7 +147,7 @@ def test_nothing_to_learn_changes_nothing(model: Any, rows: Any) -> None:
 def test_a_row_that_is_not_finite_raises_and_leaves_the_weights(model: Any, place: str) -> None:
     rows = sampled_rows(model)
     getattr(rows[3], place)[rows[3].loss_mask] = np.nan
-    learner, before = Learner(model, config(mini_batches=3)), weights(model)
+    learner, before = Learner(Policy(model), config(mini_batches=3)), weights(model)
     with pytest.raises(TrainingError, match="not finite"):
         learner.update(rows)
     assert same(before, weights(model))
@@ -156,7 +157,7 @@ def test_a_row_that_is_not_finite_raises_and_leaves_the_weights(model: Any, plac
 def test_a_loss_or_gradient_that_is_not_finite_raises_and_leaves_the_weights(
     model: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows, learner, before = sampled_rows(model), Learner(model, config()), weights(model)
+    rows, learner, before = sampled_rows(model), Learner(Policy(model), config()), weights(model)
     # exp(1000) overflows: the clip does not bound the ratio of a negative advantage
     huge = make_row([1, 2], [0, 1], -1.0, [0.0, -1000.0])
     with pytest.raises(TrainingError, match="loss"):
@@ -173,7 +174,7 @@ def test_a_loss_or_gradient_that_is_not_finite_raises_and_leaves_the_weights(
 def test_weights_that_are_not_finite_after_a_step_end_training(
     model: Any, value: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    learner = Learner(model, config())
+    learner = Learner(Policy(model), config())
     last = learner.optimizer.parameters[-1]
     monkeypatch.setattr(learner.optimizer, "step", lambda: last.data.view(-1)[0].fill_(value))
     with pytest.raises(TrainingError, match="training diverged: the weights are not finite after optimiser step 0"):
@@ -187,14 +188,14 @@ def test_gap_between_sampler_and_trainer_is_measured_before_the_first_step(model
         row = make_row(ids, [0, 1, 1])
         old = [0.0, *(logprobs(model, row) + gap).tolist()]
         rows.append(make_row(ids, [0, 1, 1], 1.0, old))
-    metrics = Learner(model, config(lr=0.1, epochs=3)).update(rows)
+    metrics = Learner(Policy(model), config(lr=0.1, epochs=3)).update(rows)
     assert metrics["logprob_gap_max"] == pytest.approx(0.5, abs=1e-4)
     assert metrics["logprob_gap_mean"] == pytest.approx(0.3, abs=1e-4)
     assert metrics["optimizer_steps"] == 3
 
 
 def test_reference_stays_and_holds_the_model_back(model: Any) -> None:
-    learner = Learner(model, config(kl_coef=1.0, lr=1e-2, epochs=4))
+    learner = Learner(Policy(model), config(kl_coef=1.0, lr=1e-2, epochs=4))
     start, rows = weights(learner.reference), sampled_rows(model)
     assert same(start, weights(model))
     first = learner.update(rows)
@@ -202,17 +203,17 @@ def test_reference_stays_and_holds_the_model_back(model: Any) -> None:
     assert not same(start, weights(model))
     assert first["kl"] > 0
     free = tiny_model()
-    Learner(free, config(lr=1e-2, epochs=4)).update(rows)
+    Learner(Policy(free), config(lr=1e-2, epochs=4)).update(rows)
 
     def distance(m: Any) -> float:
         return sum(float((a - b).square().sum()) for a, b in zip(start, weights(m), strict=True))
 
     assert distance(free) > distance(model)
-    assert Learner(tiny_model(), config()).reference is None
+    assert Learner(Policy(tiny_model()), config()).reference is None
 
 
 def test_mini_batches_take_every_row_once_per_epoch(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    learner = Learner(model, config(mini_batches=3, epochs=2))
+    learner = Learner(Policy(model), config(mini_batches=3, epochs=2))
     parts = [learner._split(10, epoch, 3) for epoch in range(2)]
     for part in parts:
         assert sorted(i for batch in part for i in batch) == list(range(10))
@@ -226,7 +227,7 @@ def test_the_same_rows_give_the_same_run(model: Any) -> None:
     rows, results = sampled_rows(model), []
     for _ in range(2):
         twin = copy.deepcopy(model)
-        metrics = Learner(twin, config(mini_batches=2, kl_coef=0.1)).update(rows)
+        metrics = Learner(Policy(twin), config(mini_batches=2, kl_coef=0.1)).update(rows)
         results.append((weights(twin), {k: v for k, v in metrics.items() if k not in CLOCK}))
     assert same(results[0][0], results[1][0])
     assert results[0][1] == results[1][1]
@@ -240,7 +241,7 @@ def test_resuming_equals_not_stopping(model: Any, tmp_path: Path, optimizer: Any
     cfg = config(optimizer=optimizer, mini_batches=2, kl_coef=0.1, warmup_steps=2, schedule="cosine", total_steps=9)
     reference = copy.deepcopy(model)
     batches = [sampled_rows(model, seed=seed) for seed in range(3)]
-    learner = Learner(model, cfg)
+    learner = Learner(Policy(model), cfg)
     learner.update(batches[0])
     save_checkpoint(tmp_path, "step-1", model, None, {"learner": learner.state_dict()})
     straight = [learner.update(rows) for rows in batches[1:]]
@@ -248,9 +249,9 @@ def test_resuming_equals_not_stopping(model: Any, tmp_path: Path, optimizer: Any
     found = load_latest(tmp_path)
     assert found is not None
     again = AutoModelForCausalLM.from_pretrained(found.model_dir)
-    resumed = Learner(again, cfg, ref_model=reference)
+    resumed = Learner(Policy(again), cfg, ref_model=reference)
     resumed.load_state_dict(found.state["learner"])
-    assert (resumed.steps, resumed.updates) == (2, 1)
+    assert (resumed.steps, resumed.updates, resumed.policy.version) == (2, 1, 2)
     for expected, rows in zip(straight, batches[1:], strict=True):
         actual = resumed.update(rows)
         assert {k: v for k, v in actual.items() if k not in CLOCK} == {
@@ -263,7 +264,7 @@ def test_supervised_learns_the_masked_tokens_weighted_by_the_advantages(model: A
     rows = [make_row([1, 2, 3, 4], [0, 1, 1, 0], 1.0), make_row([5, 6, 7], [0, 0, 1], 0.25)]
     mean = -(logprobs(model, rows[0])[:2].sum() + 0.25 * logprobs(model, rows[1])[1]) / 2.25
     unmasked = float(logprobs(model, rows[0])[2])
-    learner = Learner(model, config(lr=3e-3))
+    learner = Learner(Policy(model), config(lr=3e-3))
     first = learner.supervised(rows)
     assert first["loss"] == pytest.approx(float(mean), rel=1e-5)
     assert first["trained_tokens"] == 3
@@ -278,7 +279,7 @@ def test_supervised_gradient_does_not_depend_on_the_budget(model: Any) -> None:
     rows = [dataclasses.replace(row, advantages=np.abs(row.advantages)) for row in sampled_rows(model)]
     results = []
     for budget in (1, 10_000):
-        learner = Learner(copy.deepcopy(model), config(max_tokens_per_microbatch=budget))
+        learner = Learner(Policy(copy.deepcopy(model)), config(max_tokens_per_microbatch=budget))
         results.append(learner.supervised(rows))
     assert results[0]["loss"] == pytest.approx(results[1]["loss"], rel=1e-5)
     assert results[0]["grad_norm"] == pytest.approx(results[1]["grad_norm"], rel=1e-4)
@@ -286,8 +287,8 @@ def test_supervised_gradient_does_not_depend_on_the_budget(model: Any) -> None:
 
 def test_bfloat16_autocast_is_close(model: Any) -> None:
     rows = sampled_rows(model)
-    exact = Learner(copy.deepcopy(model), config()).update(rows)
-    rounded = Learner(copy.deepcopy(model), config(precision="bf16")).update(rows)
+    exact = Learner(Policy(copy.deepcopy(model)), config()).update(rows)
+    rounded = Learner(Policy(copy.deepcopy(model)), config(precision="bf16")).update(rows)
     assert rounded["loss"] == pytest.approx(exact["loss"], rel=0.1, abs=0.02)
     assert rounded["loss"] != exact["loss"]
     assert all(p.dtype == torch.float32 for p in model.parameters())
@@ -295,7 +296,9 @@ def test_bfloat16_autocast_is_close(model: Any) -> None:
 
 def test_reference_logprobs_stand_beside_the_trained_tokens(model: Any) -> None:
     reference, rows = tiny_model(5), sampled_rows(model, temperature=0.7)
-    learner = Learner(model, config(keep_reference=True, temperature=0.7, max_tokens_per_microbatch=15), reference)
+    learner = Learner(
+        Policy(model), config(keep_reference=True, temperature=0.7, max_tokens_per_microbatch=15), reference
+    )
     for row, found in zip(rows, learner.reference_logprobs(rows), strict=True):
         expected = np.concatenate([[0.0], logprobs(reference, row, 0.7).numpy()])
         np.testing.assert_allclose(found, np.where(row.loss_mask, expected, 0.0), rtol=1e-4, atol=1e-5)
@@ -306,7 +309,7 @@ def test_small_steps_of_bfloat16_weights_add_up(model: Any) -> None:
     half, rows = copy.deepcopy(model).to(torch.bfloat16), sampled_rows(model, count=1)
     before = torch.cat([p.flatten() for p in weights(half)])
     large = before.abs() > 1 / 64
-    metrics = Learner(half, config(lr=1e-6, epochs=200, betas=(0.9, 0.9))).update(rows)
+    metrics = Learner(Policy(half), config(lr=1e-6, epochs=200, betas=(0.9, 0.9))).update(rows)
     after = torch.cat([p.flatten() for p in weights(half)])
     assert metrics["optimizer_steps"] == 200
     assert (after != before)[large].float().mean() > 0.1
@@ -316,9 +319,9 @@ def test_small_steps_of_bfloat16_weights_add_up(model: Any) -> None:
 def test_bfloat16_resumes_with_its_masters(model: Any, optimizer: Any) -> None:
     half, rows = copy.deepcopy(model).to(torch.bfloat16), sampled_rows(model)
     cfg = config(lr=1e-5, optimizer=optimizer, epochs=3)
-    learner = Learner(half, cfg)
+    learner = Learner(Policy(half), cfg)
     learner.update(rows)
-    resumed = Learner(copy.deepcopy(half), cfg)
+    resumed = Learner(Policy(copy.deepcopy(half)), cfg)
     resumed.load_state_dict(copy.deepcopy(learner.state_dict()))
     for one in (learner, resumed):
         one.update(rows)
@@ -329,21 +332,21 @@ def test_bfloat16_resumes_with_its_masters(model: Any, optimizer: Any) -> None:
         assert torch.equal(master, other)
         assert torch.equal(p, q)
     with pytest.raises(CheckpointError, match="dtype"):
-        Learner(model, cfg).load_state_dict(learner.state_dict())
+        Learner(Policy(model), cfg).load_state_dict(learner.state_dict())
 
 
 def test_float16_is_refused(model: Any) -> None:
     with pytest.raises(ConfigError, match="bfloat16"):
-        Learner(model.to(torch.float16), config())
+        Learner(Policy(model.to(torch.float16)), config())
 
 
 def test_wrong_settings_and_states_are_refused(model: Any) -> None:
     with pytest.raises(ConfigError, match="total_steps"):
-        Learner(model, config(schedule="linear"))
+        Learner(Policy(model), config(schedule="linear"))
     with pytest.raises(ConfigError, match="horizon"):
-        Learner(model, config(aggregation="seq-mean-token-sum-norm"))
-    adam = Learner(model, config()).state_dict()
-    muon = Learner(model, config(optimizer="muon"))
+        Learner(Policy(model), config(aggregation="seq-mean-token-sum-norm"))
+    adam = Learner(Policy(model), config()).state_dict()
+    muon = Learner(Policy(model), config(optimizer="muon"))
     with pytest.raises(CheckpointError, match="same optimiser"):
         muon.load_state_dict(adam)
     with pytest.raises(CheckpointError, match="does not fit"):

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from himac.engines.local.vision import vision_tower
 from himac.errors import TrainingError
+from himac.models.policy import Policy
+from himac.models.vision import vision_tower
 from himac.train.forward import score_tokens
 from himac.train.learner import Learner
 from himac.train.packing import check_rows, pack
@@ -86,7 +87,9 @@ def tower(model: Any) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("supervised", [True, False])
 def test_the_tower_moves_unless_it_is_frozen(model: Any, rows: list[Row], frozen: bool, supervised: bool) -> None:
     before, words = tower(model), model.get_input_embeddings().weight.detach().clone()
-    learner = Learner(model, learner_config(lr=1e-3, kl_coef=0.0, freeze_vision=frozen, max_tokens_per_microbatch=80))
+    learner = Learner(
+        Policy(model), learner_config(lr=1e-3, kl_coef=0.0, freeze_vision=frozen, max_tokens_per_microbatch=80)
+    )
     metrics = learner.supervised(rows) if supervised else learner.update(rows)
     assert np.isfinite(metrics["loss"])
     moved = [name for name, value in tower(model).items() if not torch.equal(value, before[name])]
@@ -96,7 +99,7 @@ def test_the_tower_moves_unless_it_is_frozen(model: Any, rows: list[Row], frozen
 
 def test_muon_and_a_reference_work_with_pictures(model: Any, rows: list[Row]) -> None:
     config = learner_config(lr=1e-3, kl_coef=0.1, optimizer="muon", freeze_vision=False)
-    learner = Learner(model, config)
+    learner = Learner(Policy(model), config)
     first = learner.update(rows)
     assert first["kl"] == pytest.approx(0.0, abs=1e-5)  # nothing has moved yet
     assert learner.update(rows)["kl"] > 1e-6
@@ -118,7 +121,7 @@ def test_supervised_training_learns_what_is_on_a_picture(loaded: Loaded) -> None
         mask = np.zeros(len(ids), np.bool_)
         mask[-1] = True
         rows.append(replace(row, input_ids=ids, loss_mask=mask, advantages=mask.astype(np.float32)))
-    learner = Learner(model, learner_config(lr=3e-3, kl_coef=0.0, freeze_vision=False))
+    learner = Learner(Policy(model), learner_config(lr=3e-3, kl_coef=0.0, freeze_vision=False))
     losses = [learner.supervised(rows)["loss"] for _ in range(60)]
     assert losses[-1] < 0.1 < losses[0]  # below ln 2 / 2: both replies are right, so the pictures were seen
 
@@ -142,7 +145,7 @@ def test_pictures_are_shared_by_rows(rows: list[Row]) -> None:
 
 
 def test_a_model_directory_keeps_what_was_learnt(loaded: Loaded, rows: list[Row], tmp_path: Path) -> None:
-    from himac.engines.local import load_model
+    from himac.models.loading import load_model
     from himac.train.checkpoint import save_model
 
     save_model(tmp_path / "saved", *loaded)

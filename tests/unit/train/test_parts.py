@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from himac.errors import ConfigError
+from himac.models.policy import Policy
 from himac.train.learner import Learner
 from himac.train.parts import Part
 from himac.train.settings import RolePace
@@ -39,9 +40,9 @@ def test_apart_is_one_update_after_the_other() -> None:
     model = tiny_model()
     rows = both_roles(model)
     twin = copy.deepcopy(model)
-    Learner(model, config(apart=True, mini_batches=2)).update(rows)
+    Learner(Policy(model), config(apart=True, mini_batches=2)).update(rows)
     for role in (Role.PLANNER, Role.EXECUTOR):
-        Learner(twin, config(mini_batches=2)).update([row for row in rows if row.role is role])
+        Learner(Policy(twin), config(mini_batches=2)).update([row for row in rows if row.role is role])
     torch.testing.assert_close(weights(model), weights(twin), rtol=0, atol=0)
 
 
@@ -49,7 +50,7 @@ def test_rows_of_one_role_are_trained_as_ever() -> None:
     model = tiny_model()
     rows, twin = sampled_rows(model), copy.deepcopy(model)
     for one, apart in ((model, True), (twin, False)):
-        learner = Learner(one, config(apart=apart, mini_batches=3, epochs=2))
+        learner = Learner(Policy(one), config(apart=apart, mini_batches=3, epochs=2))
         for _ in range(2):
             learner.update(rows)
     torch.testing.assert_close(weights(model), weights(twin), rtol=0, atol=0)
@@ -58,7 +59,7 @@ def test_rows_of_one_role_are_trained_as_ever() -> None:
 def test_a_role_has_its_own_pace() -> None:
     model = tiny_model()
     roles = {"planner": RolePace(lr_scale=0.1, epochs=1, mini_batches=1)}
-    learner = Learner(model, config(apart=True, roles=roles, epochs=3, mini_batches=2))
+    learner = Learner(Policy(model), config(apart=True, roles=roles, epochs=3, mini_batches=2))
     assert learner.update(both_roles(model))["optimizer_steps"] == 1 + 3 * 2
     steps = {role: part.steps for role, part in learner._parts.items() if role}
     assert steps == {"planner": 1, "executor": 6}
@@ -70,8 +71,8 @@ def test_an_update_ends_before_a_step_that_goes_too_far() -> None:
     """The first step is taken; how far it went is seen before the second."""
     model = tiny_model()
     rows, twin = own(sampled_rows(model), model), copy.deepcopy(model)
-    metrics = Learner(model, config(epochs=5, target_kl=1e-9)).update(rows)
-    Learner(twin, config(epochs=1)).update(rows)
+    metrics = Learner(Policy(model), config(epochs=5, target_kl=1e-9)).update(rows)
+    Learner(Policy(twin), config(epochs=1)).update(rows)
     assert metrics["optimizer_steps"] == 1
     assert metrics["stopped_early"] == 1.0
     assert metrics["moved"] > 1e-9
@@ -99,11 +100,11 @@ def test_moved_is_the_k3_estimate() -> None:
     model = tiny_model()
     (row,) = own(sampled_rows(model, 1), model)
     before = logprobs(model, row)
-    learner = Learner(model, config(epochs=2, target_kl=1e6))
+    learner = Learner(Policy(model), config(epochs=2, target_kl=1e6))
     metrics = learner.update([row])
     # Before the second step: the model after one step against the one that sampled.
     other = tiny_model()
-    Learner(other, config(epochs=1)).update([row])
+    Learner(Policy(other), config(epochs=1)).update([row])
     ratio = (logprobs(other, row) - before)[row.loss_mask[1:]]
     assert metrics["moved"] == pytest.approx(float((ratio.exp() - 1 - ratio).mean()), rel=1e-3)
     assert metrics["stopped_early"] == 0.0
@@ -126,10 +127,10 @@ def test_parts_are_saved_and_restored() -> None:
     model = tiny_model()
     rows = both_roles(model)
     settings: Any = {"apart": True, "epochs": 2, "target_kl": 1e-3}
-    learner = Learner(model, config(**settings))
+    learner = Learner(Policy(model), config(**settings))
     learner.update(rows)
     assert {type(role) for role in learner.state_dict()["parts"]} == {str}, "a checkpoint holds nothing else"
-    resumed = Learner(copy.deepcopy(model), config(**settings))
+    resumed = Learner(Policy(copy.deepcopy(model)), config(**settings))
     resumed.load_state_dict(copy.deepcopy(learner.state_dict()))
     assert {role: part.rate for role, part in resumed._parts.items()} == {
         role: part.rate for role, part in learner._parts.items()

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from himac.errors import CheckpointError, TrainingError
+from himac.models.policy import Policy
 from himac.train.checkpoint import load_latest, save_checkpoint
 from himac.train.learner import Learner, LearnerConfig
 from himac.train.packing import check_rows, pack
@@ -50,7 +51,7 @@ def same(left: list[torch.Tensor], right: list[torch.Tensor]) -> bool:
 
 
 def with_random_heads(model: Any, cfg: LearnerConfig) -> Learner:
-    learner = Learner(model, cfg)
+    learner = Learner(Policy(model), cfg)
     assert learner.heads is not None
     torch.manual_seed(1)
     torch.nn.init.normal_(learner.heads.linear.weight)
@@ -61,7 +62,7 @@ def with_random_heads(model: Any, cfg: LearnerConfig) -> Learner:
 @pytest.mark.parametrize("budget", [1, 25, 10_000])
 def test_a_value_is_that_of_the_state_before_the_token(model: Any, budget: int) -> None:
     rows = sampled_rows(model)
-    assert not any(values.any() for values in Learner(model, config()).values(rows))  # heads start as zero
+    assert not any(values.any() for values in Learner(Policy(model), config()).values(rows))  # heads start as zero
     learner = with_random_heads(model, config(max_tokens_per_microbatch=budget))
     for row, values in zip(rows, learner.values(rows), strict=True):
         assert (values.shape, values.dtype) == ((len(row.input_ids), 2), np.float32)
@@ -121,7 +122,7 @@ def test_the_critic_learns_its_targets_and_tells_states_apart(model: Any) -> Non
         )
         for number, row in enumerate(rows)
     ]
-    learner = Learner(model, config(value_heads=1, lr=3e-3, value_detach=False))
+    learner = Learner(Policy(model), config(value_heads=1, lr=3e-3, value_detach=False))
     losses = [learner.update(rows)["value_loss"] for _ in range(120)]
     assert losses[-1] < 0.1 * losses[0]
     for number, (row, values) in enumerate(zip(rows, learner.values(rows), strict=True)):
@@ -130,7 +131,7 @@ def test_the_critic_learns_its_targets_and_tells_states_apart(model: Any) -> Non
 
 def test_detached_values_leave_the_trunk_to_the_policy(model: Any) -> None:
     rows = valued(sampled_rows(model))
-    alone = Learner(copy.deepcopy(model), config(value_heads=0))
+    alone = Learner(Policy(copy.deepcopy(model)), config(value_heads=0))
     alone.update([replace(row, value=None) for row in rows])
     detached = with_random_heads(copy.deepcopy(model), config())
     detached.update(rows)
@@ -158,7 +159,7 @@ def test_large_errors_of_the_critic_do_not_shrink_the_policy_s_gradient(
         row.value.target[:] *= 1e6
     seen = []
     for given, heads in ((rows, 2), ([replace(row, value=None) for row in rows], 0)):
-        learner = Learner(copy.deepcopy(model), config(value_heads=heads, max_grad_norm=1e-3))
+        learner = Learner(Policy(copy.deepcopy(model)), config(value_heads=heads, max_grad_norm=1e-3))
 
         def catch(learner: Learner = learner) -> None:
             seen.append([p.grad.clone() for p in learner.model.parameters() if p.grad is not None])
@@ -170,7 +171,7 @@ def test_large_errors_of_the_critic_do_not_shrink_the_policy_s_gradient(
 
 def test_warm_up_trains_the_heads_alone(model: Any) -> None:
     rows = valued(sampled_rows(model))
-    learner = Learner(model, config(value_warmup=2, kl_coef=0.1, entropy_coef=0.1, mini_batches=2))
+    learner = Learner(Policy(model), config(value_warmup=2, kl_coef=0.1, entropy_coef=0.1, mini_batches=2))
     start, heads = trunk(learner), learner.heads
     assert heads is not None
     for _ in range(2):
@@ -184,13 +185,13 @@ def test_warm_up_trains_the_heads_alone(model: Any) -> None:
 
 def test_rows_without_an_advantage_are_used_for_their_targets(model: Any) -> None:
     rows = without_advantages(valued(sampled_rows(model)))
-    metrics = Learner(model, config()).update(rows)
+    metrics = Learner(Policy(model), config()).update(rows)
     assert metrics["rows_skipped"] == 1  # the one without targets
     assert metrics["value_loss"] > 0
 
 
 def test_the_heads_have_their_own_learning_rate(model: Any) -> None:
-    learner = Learner(model, config(lr=1e-3, value_lr=7.0, warmup_steps=1))
+    learner = Learner(Policy(model), config(lr=1e-3, value_lr=7.0, warmup_steps=1))
     learner.update(valued(sampled_rows(model)))
     rates = {name: [g["lr"] for g in member.param_groups] for name, member in learner.optimizer.members.items()}
     assert rates["value"] == pytest.approx([3.5e-3])
@@ -213,7 +214,7 @@ def test_resuming_equals_not_stopping(model: Any, tmp_path: Path, optimizer: Any
 
     cfg = config(optimizer=optimizer, mini_batches=2)
     batches = [valued(sampled_rows(model, seed=seed), seed=seed) for seed in range(2)]
-    learner = Learner(model, cfg)
+    learner = Learner(Policy(model), cfg)
     learner.update(batches[0])
     assert learner.heads is not None
     files = {VALUE_FILE: learner.heads.state_dict()}
@@ -226,7 +227,7 @@ def test_resuming_equals_not_stopping(model: Any, tmp_path: Path, optimizer: Any
     written = load_file(found.model_dir / VALUE_FILE)
     assert written.keys() == saved.keys()
     assert all(torch.equal(written[name], saved[name]) for name in saved)
-    resumed = Learner(AutoModelForCausalLM.from_pretrained(found.model_dir), cfg)
+    resumed = Learner(Policy(AutoModelForCausalLM.from_pretrained(found.model_dir)), cfg)
     resumed.load_state_dict(found.state["learner"])
     actual = resumed.update(batches[1])
     assert {k: v for k, v in actual.items() if k not in CLOCK} == {k: v for k, v in expected.items() if k not in CLOCK}
@@ -237,9 +238,9 @@ def test_resuming_equals_not_stopping(model: Any, tmp_path: Path, optimizer: Any
 
 def test_a_state_of_other_heads_is_refused(model: Any) -> None:
     for heads in (1, 0):
-        state = Learner(copy.deepcopy(model), config(value_heads=heads)).state_dict()
+        state = Learner(Policy(copy.deepcopy(model)), config(value_heads=heads)).state_dict()
         with pytest.raises(CheckpointError, match="does not fit"):
-            Learner(copy.deepcopy(model), config()).load_state_dict(state)
+            Learner(Policy(copy.deepcopy(model)), config()).load_state_dict(state)
 
 
 def test_targets_are_packed_with_the_state_before_the_token() -> None:

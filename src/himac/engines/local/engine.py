@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,16 +10,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from himac.engines.base import Completion, GenerateRequest
-from himac.engines.local.attention import forward_with_plan
+from himac.config import Config
+from himac.engines.base import Completion, Engine, GenerateRequest
 from himac.engines.local.cache import SlotCache
-from himac.engines.local.forward import evaluating, packed_forward, project, support
 from himac.engines.local.running import Running
 from himac.engines.local.sampling import choose, uniforms
 from himac.engines.local.slots import CausalTable, NewTokens, SlotPlan
-from himac.engines.local.vision import Piece, forget_pictures, insert
-from himac.engines.local.weights import copy_weights
 from himac.errors import ModelError
+from himac.models.attention import forward_with_plan
+from himac.models.forward import evaluating, packed_forward, project, support
+from himac.models.policy import Policy, Weights
+from himac.models.vision import Piece, forget_pictures, insert
+from himac.models.weights import copy_weights
 from himac.scene import Placed
 from himac.types import FloatArray
 
@@ -29,8 +31,8 @@ _SCORE_LOGITS = 2**25
 _SEED_MASK = 2**64 - 1
 
 
-class LocalEngine:
-    """Generates and scores with a model in this process; implements `himac.engines.base.Engine`.
+class LocalEngine(Engine):
+    """Generates and scores with a model in this process.
 
     Args:
         model: Hugging Face causal language model; shared with the learner if that is wanted.
@@ -51,6 +53,7 @@ class LocalEngine:
     ) -> None:
         if max_slots < 1 or max_context < 2:
             raise ValueError(f"max_slots must be at least 1 and max_context at least 2, got {max_slots}, {max_context}")
+        super().__init__()
         self.model = model
         self.tokenizer = tokenizer
         limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
@@ -62,7 +65,6 @@ class LocalEngine:
         self._serial = 0
         self._queue: list[Running] = []
         self._running: list[Running] = []
-        self._finished: list[tuple[int, Completion]] = []
         self._busy: set[Hashable] = set()
         self._numbers: dict[str, int] = {}
         self._table = CausalTable(weight.dtype, self._device)
@@ -80,28 +82,64 @@ class LocalEngine:
                 share_prefixes=cache_prefixes,
             )
 
-    def submit(self, request: GenerateRequest) -> None:
-        """Queue a request."""
-        self._submit(request)
+    @classmethod
+    def build(cls, config: Config, policy: Policy | None, max_live: int) -> LocalEngine:
+        """On the very weights of the policy: what the learner changes is changed here."""
+        assert policy is not None
+        engine = cls(policy.model, policy.tokenizer, max_slots=max_live, max_context=config.agent.max_context)
+        engine.version = policy.version
+        return engine
 
-    def step(self) -> list[Completion]:
-        """Advance everything queued by at least one token; return what has finished."""
-        return [completion for _, completion in self._step()]
+    def submit(self, request: GenerateRequest) -> int:
+        """Queue a request.
 
-    def generate(self, requests: Sequence[GenerateRequest]) -> list[Completion]:
-        """Submit all and step until all are finished; completions in the order of the requests."""
-        serials = [self._submit(request) for request in requests]
-        wanted = set(serials)
-        found: dict[int, Completion] = {}
-        others: list[tuple[int, Completion]] = []
-        while len(found) < len(wanted):
-            for serial, completion in self._step():
-                if serial in wanted:
-                    found[serial] = completion
-                else:
-                    others.append((serial, completion))
-        self._finished.extend(others)
-        return [found[serial] for serial in serials]
+        Raises:
+            ModelError: a token is none of the model's.
+        """
+        if request.session in self._busy:
+            raise ValueError(f"session {request.session!r} already has a request under way")
+        tokens = [int(token) for token in request.prompt_ids]
+        if not tokens:
+            raise ValueError(f"request {request.id!r} has an empty prompt; give at least one token")
+        if min(tokens) < 0 or max(tokens) >= self._vocabulary:
+            raise ModelError(
+                f"Request {request.id!r} holds a token id outside the model's {self._vocabulary} tokens; "
+                "use the tokenizer that belongs to the model."
+            )
+        self._serial += 1
+        limit = min(request.params.max_new_tokens, self.max_context - len(tokens))
+        item = Running(self._serial, request, tokens, limit, self.version)
+        if request.pictures:
+            item.show(self.model, self._numbers)
+        if limit <= 0:
+            self.kept.append((item.serial, self._complete(item, finished=False)))
+        else:
+            self._busy.add(request.session)
+            self._queue.append(item)
+        return self._serial
+
+    def step(self) -> list[tuple[int, Completion]]:
+        """One token for every request under way; those that have finished."""
+        done, self.kept = self.kept, []
+        if not self._queue and not self._running:
+            return done
+        with evaluating(self.model), torch.inference_mode():
+            self._admit()
+            waves: dict[int, list[Running]] = {}
+            for item in self._running:
+                # Requests of earlier steps carry a placement whose wave is over; they go with the first.
+                new = item.placement is not None and not item.logprobs
+                waves.setdefault(item.placement.wave if new and item.placement else 1, []).append(item)
+            still: list[Running] = []
+            for wave in sorted(waves):
+                items = waves[wave]
+                sizes = [len(item.tokens) - item.encoded for item in items]
+                for batch in _batches(range(len(items)), sizes, _PASS_TOKENS):
+                    self._choose_next([items[index] for index in batch], still, done)
+            self._running = sorted(still, key=lambda item: item.serial)
+            if self._cache is not None:
+                self._cache.settle()
+        return done
 
     def release(self, session: Hashable) -> None:
         """Free the session's slot; a request of it still under way is dropped."""
@@ -130,12 +168,13 @@ class LocalEngine:
                     results[index][1:] = values
         return results
 
-    def load_weights(self, weights: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> None:
+    def load_weights(self, weights: Weights, version: int) -> None:
         """Copy new weights (Hugging Face names) into the model and drop every cache.
 
         Tensors that already share the model's storage are skipped. Requests under way go on with the new weights.
         """
         copy_weights(self.model, weights)
+        self.version = version
         self.forget()
 
     def forget(self) -> None:
@@ -146,51 +185,6 @@ class LocalEngine:
             self._cache.clear()
         for item in self._running:
             item.encoded = 0
-
-    def _submit(self, request: GenerateRequest) -> int:
-        if request.session in self._busy:
-            raise ValueError(f"session {request.session!r} already has a request under way")
-        tokens = [int(token) for token in request.prompt_ids]
-        if not tokens:
-            raise ValueError(f"request {request.id!r} has an empty prompt; give at least one token")
-        if min(tokens) < 0 or max(tokens) >= self._vocabulary:
-            raise ModelError(
-                f"Request {request.id!r} holds a token id outside the model's {self._vocabulary} tokens; "
-                "use the tokenizer that belongs to the model."
-            )
-        self._serial += 1
-        limit = min(request.params.max_new_tokens, self.max_context - len(tokens))
-        item = Running(self._serial, request, tokens, limit)
-        if request.pictures:
-            item.show(self.model, self._numbers)
-        if limit <= 0:
-            self._finished.append((item.serial, self._complete(item, finished=False)))
-        else:
-            self._busy.add(request.session)
-            self._queue.append(item)
-        return self._serial
-
-    def _step(self) -> list[tuple[int, Completion]]:
-        done, self._finished = self._finished, []
-        if not self._queue and not self._running:
-            return done
-        with evaluating(self.model), torch.inference_mode():
-            self._admit()
-            waves: dict[int, list[Running]] = {}
-            for item in self._running:
-                # Requests of earlier steps carry a placement whose wave is over; they go with the first.
-                new = item.placement is not None and not item.logprobs
-                waves.setdefault(item.placement.wave if new and item.placement else 1, []).append(item)
-            still: list[Running] = []
-            for wave in sorted(waves):
-                items = waves[wave]
-                sizes = [len(item.tokens) - item.encoded for item in items]
-                for batch in _batches(range(len(items)), sizes, _PASS_TOKENS):
-                    self._advance([items[index] for index in batch], still, done)
-            self._running = sorted(still, key=lambda item: item.serial)
-            if self._cache is not None:
-                self._cache.settle()
-        return done
 
     def _admit(self) -> None:
         """Move requests from the queue to slots, oldest first."""
@@ -211,7 +205,7 @@ class LocalEngine:
             self._running.append(item)
         self._queue = left
 
-    def _advance(self, items: list[Running], still: list[Running], done: list[tuple[int, Completion]]) -> None:
+    def _choose_next(self, items: list[Running], still: list[Running], done: list[tuple[int, Completion]]) -> None:
         """Encode what is new of each request and choose its next token."""
         if self._cache is None:
             hidden = self._encode_all(items)
@@ -317,6 +311,7 @@ class LocalEngine:
             sampled=(True,) * len(tokens),
             text=self._decode(tokens),
             finished=finished,
+            version=item.version,
         )
 
     def _decode(self, tokens: Sequence[int]) -> str:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from himac.engines.base import GenerateRequest
 from himac.engines.local.cache import Placement
-from himac.engines.local.vision import Piece, processor, rope_positions
+from himac.models.vision import Piece, processor, rope_positions
 
 
 @dataclass(slots=True)
@@ -21,6 +21,7 @@ class Running:
         serial: Its number, in the order of arrival.
         tokens: Prompt and what was generated.
         limit: Most new tokens.
+        version: Of the weights when it was submitted.
         encoded: Leading tokens whose keys are in the slot.
         names: Of the prompt's tokens in the cache: the ids, but for pictures a number of each picture's own.
         rope: Rotary positions [3, prompt] of a prompt with pictures.
@@ -30,6 +31,7 @@ class Running:
     request: GenerateRequest
     tokens: list[int]
     limit: int
+    version: int
     prompt_length: int = 0
     stop_ids: frozenset[int] = frozenset()
     placement: Placement | None = None

@@ -9,19 +9,18 @@ import queue
 import random
 import threading
 import time
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
-from himac.config import EngineConfig
-from himac.engines.base import Completion, GenerateRequest
+from himac.config import Config, OpenAIConfig
+from himac.engines.base import Completion, Engine, GenerateRequest
 from himac.engines.openai.retry import is_passing, pause, retry_after
 from himac.engines.openai.tokenizer import ChatTokenizer
 from himac.engines.openai.wire import BrokenAnswerError, body, complaint, completion, read, repeats_prompt
-from himac.errors import ConfigError, EndpointError, MissingDependencyError, ModelError
-from himac.scene import Placed
-from himac.types import FloatArray
+from himac.errors import ConfigError, EndpointError, MissingDependencyError
+from himac.models.policy import Policy
 
 logger = logging.getLogger(__name__)
 
@@ -53,8 +52,8 @@ class _TooLongError(Exception):
     """The prompt does not fit into the model."""
 
 
-class OpenAIEngine:
-    """Generates at an OpenAI-compatible chat endpoint; implements `himac.engines.base.Engine` without scores.
+class OpenAIEngine(Engine):
+    """Generates at an OpenAI-compatible chat endpoint.
 
     A fault that may pass (429, 5xx, no answer in time, a broken body) is tried again; after `max_tries` the completion
     carries `error`. What no later request can survive (a wrong key, an unknown model) is raised by `step`.
@@ -64,7 +63,8 @@ class OpenAIEngine:
         MissingDependencyError: the package `openai` is not installed.
     """
 
-    def __init__(self, config: EngineConfig) -> None:
+    def __init__(self, config: OpenAIConfig) -> None:
+        super().__init__()
         self.config = config
         self.tokenizer = ChatTokenizer()
         self.max_context = config.max_context
@@ -101,42 +101,53 @@ class OpenAIEngine:
         self._serial = 0
         self._running: dict[int, tuple[GenerateRequest, Future[Completion]]] = {}
         self._done: queue.SimpleQueue[int] = queue.SimpleQueue()
-        self._kept: list[tuple[int, Completion]] = []
         self._refusal: EndpointError | None = None
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="himac-openai", daemon=True)
         self._thread.start()
 
-    def submit(self, request: GenerateRequest) -> None:
-        """Send a request as soon as one of the `concurrency` places is free."""
-        self._submit(request)
+    @classmethod
+    def build(cls, config: Config, policy: Policy | None, max_live: int) -> OpenAIEngine:
+        """On the endpoint that the settings name."""
+        assert isinstance(config.engine, OpenAIConfig)
+        return cls(config.engine)
 
-    def step(self) -> list[Completion]:
+    def submit(self, request: GenerateRequest) -> int:
+        """Send a request as soon as one of the `concurrency` places is free."""
+        self._serial += 1
+        serial = self._serial
+        if request.params.max_new_tokens < 1 or len(request.prompt_ids) >= self.max_context:
+            self.kept.append((serial, _empty(request)))
+            return serial
+        fields = body(request, self.config, self.tokenizer)
+        future = asyncio.run_coroutine_threadsafe(self._answer(request, fields), self._loop)
+        self._running[serial] = request, future
+        future.add_done_callback(lambda _: self._done.put(serial))
+        return serial
+
+    def step(self) -> list[tuple[int, Completion]]:
         """Wait a moment for answers and return those that have come.
 
         Raises:
             EndpointError: the endpoint will answer no request of this run. What it has answered is returned before.
         """
-        return [answer for _, answer in self._step()]
-
-    def generate(self, requests: Sequence[GenerateRequest]) -> list[Completion]:
-        """Submit all and wait; completions in the order of the requests."""
-        serials = [self._submit(request) for request in requests]
-        found: dict[int, Completion] = {}
-        others = list[tuple[int, Completion]]()
-        try:
-            while len(found) < len(serials):
-                for serial, answer in self._step():
-                    if serial in serials:
-                        found[serial] = answer
-                    else:
-                        others.append((serial, answer))
-        except EndpointError:
-            self._kept += found.items()  # they are paid for; `step` returns them
-            raise
-        finally:
-            self._kept += others
-        return [found[serial] for serial in serials]
+        answers, self.kept = self.kept, []
+        wait = bool(self._running) and not answers and self._refusal is None
+        while True:
+            try:
+                serial = self._done.get(timeout=_WAIT_S) if wait else self._done.get_nowait()
+            except queue.Empty:
+                break
+            wait = False
+            if serial in self._running:  # else it was released
+                try:
+                    answers.append((serial, self._running.pop(serial)[1].result()))
+                except EndpointError as error:
+                    self._refusal = error
+        if self._refusal is not None and not answers:
+            refusal, self._refusal = self._refusal, None
+            raise refusal
+        return answers
 
     def release(self, session: Hashable) -> None:
         """Drop what the session still waits for; an endpoint keeps nothing between requests."""
@@ -144,30 +155,6 @@ class OpenAIEngine:
             if request.session == session:
                 del self._running[serial]
                 future.cancel()
-
-    def score(
-        self,
-        sequences: Sequence[Sequence[int]],
-        temperature: float = 1.0,
-        pictures: Sequence[Sequence[Placed]] = (),
-    ) -> list[FloatArray]:
-        """Not possible: chat endpoints do not score given text.
-
-        Raises:
-            ModelError: always.
-        """
-        raise ModelError("a chat endpoint cannot score sequences; set engine.name=local for what needs that")
-
-    def load_weights(self, weights: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> None:
-        """Not possible: the weights are the endpoint's.
-
-        Raises:
-            ModelError: always.
-        """
-        raise ModelError("a chat endpoint takes no weights; set engine.name=local to train")
-
-    def forget(self) -> None:
-        """Nothing to do: an endpoint keeps nothing between requests."""
 
     def close(self) -> None:
         """Cancel what is under way and end the thread; further calls do nothing."""
@@ -192,37 +179,6 @@ class OpenAIEngine:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._client.close()
-
-    def _submit(self, request: GenerateRequest) -> int:
-        self._serial += 1
-        serial = self._serial
-        if request.params.max_new_tokens < 1 or len(request.prompt_ids) >= self.max_context:
-            self._kept.append((serial, _empty(request)))
-            return serial
-        fields = body(request, self.config, self.tokenizer)
-        future = asyncio.run_coroutine_threadsafe(self._answer(request, fields), self._loop)
-        self._running[serial] = request, future
-        future.add_done_callback(lambda _: self._done.put(serial))
-        return serial
-
-    def _step(self) -> list[tuple[int, Completion]]:
-        answers, self._kept = self._kept, []
-        wait = bool(self._running) and not answers and self._refusal is None
-        while True:
-            try:
-                serial = self._done.get(timeout=_WAIT_S) if wait else self._done.get_nowait()
-            except queue.Empty:
-                break
-            wait = False
-            if serial in self._running:  # else it was released
-                try:
-                    answers.append((serial, self._running.pop(serial)[1].result()))
-                except EndpointError as error:
-                    self._refusal = error
-        if self._refusal is not None and not answers:
-            refusal, self._refusal = self._refusal, None
-            raise refusal
-        return answers
 
     async def _answer(self, request: GenerateRequest, fields: dict[str, Any]) -> Completion:
         """Try until there is an answer, at most `max_tries` times."""

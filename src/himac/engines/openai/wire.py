@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field, ValidationError
 
-from himac.config import EngineConfig
+from himac.config import OpenAIConfig
 from himac.engines.base import Completion, GenerateRequest
 from himac.engines.openai.tokenizer import END, ChatTokenizer, encode_bytes
 from himac.files import parse_json
@@ -72,7 +72,7 @@ class Reply:
     billed: tuple[int, int] | None
 
 
-def body(request: GenerateRequest, config: EngineConfig, tokenizer: ChatTokenizer) -> dict[str, Any]:
+def body(request: GenerateRequest, config: OpenAIConfig, tokenizer: ChatTokenizer) -> dict[str, Any]:
     """Arguments of the client's `create`; fields named in `config.omit` are left out, `config.extra` is added."""
     params = request.params
     fields: dict[str, Any] = {

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from himac.agents.chat import ChatFormat
-from himac.config import EngineConfig
+from himac.config import OpenAIConfig
 from himac.engines.base import Completion, GenerateRequest, SamplingParams
-from himac.engines.openai import OpenAIEngine
+from himac.engines.openai.engine import OpenAIEngine
 from himac.engines.openai.tokenizer import END, ChatTokenizer
 from himac.errors import ConfigError, EndpointError, MissingDependencyError, ModelError
 from support.chat_server import Answer, ChatServer, Raw, chat, refusal
@@ -35,7 +35,7 @@ def make(monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
 
     def build(answer: Answer, **settings: Any) -> tuple[OpenAIEngine, ChatServer]:
         server = ChatServer(answer).__enter__()
-        engine = OpenAIEngine(EngineConfig(name="openai", model="m", base_url=server.url, **settings))
+        engine = OpenAIEngine(OpenAIConfig(model="m", base_url=server.url, **settings))
         opened.extend((server, engine))
         return engine, server
 
@@ -165,13 +165,13 @@ def until(engine: OpenAIEngine, count: int, timeout_s: float = 10.0) -> list[Com
     deadline = time.monotonic() + timeout_s
     while len(found) < count:
         assert time.monotonic() < deadline
-        found += engine.step()
+        found += [done for _, done in engine.step()]
     return found
 
 
 def timed(engine: OpenAIEngine) -> tuple[float, list[Completion]]:
     started = time.monotonic()
-    done = engine.step()
+    done = [one for _, one in engine.step()]
     return time.monotonic() - started, done
 
 
@@ -268,7 +268,7 @@ def test_a_server_that_is_not_there(make: Make) -> None:
 
 def test_an_address_is_shown_without_password_and_query(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_BASE_URL", "http://me:hunter2@127.0.0.1:1/v1?api-key=hunter3")
-    engine = OpenAIEngine(EngineConfig(name="openai", model="m", max_tries=1))
+    engine = OpenAIEngine(OpenAIConfig(model="m", max_tries=1))
     error = one(engine).error
     engine.close()
     assert error is not None
@@ -376,7 +376,7 @@ def test_answers_are_kept_from_a_refusal_that_comes_with_them(make: Make) -> Non
         engine.submit(ask(text, number))
     while engine._done.qsize() < 3:
         time.sleep(0.01)
-    assert sorted(done.text for done in engine.step()) == ["first", "last"]
+    assert sorted(done.text for _, done in engine.step()) == ["first", "last"]
     with pytest.raises(EndpointError, match="refuses the key"):
         engine.step()
     assert engine.step() == []
@@ -421,7 +421,7 @@ def test_scores_and_weights_are_refused(make: Make) -> None:
     with pytest.raises(ModelError, match=r"cannot score.*engine\.name=local"):
         engine.score([[1, 2]])
     with pytest.raises(ModelError, match=r"takes no weights.*engine\.name=local"):
-        engine.load_weights({})
+        engine.load_weights({}, 2)
 
 
 def test_close_does_not_wait_for_answers(make: Make) -> None:
@@ -450,15 +450,15 @@ def test_keys_and_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     with pytest.raises(ConfigError, match="MY_KEY"):
-        OpenAIEngine(EngineConfig(name="openai", model="m", key_variable="MY_KEY"))
+        OpenAIEngine(OpenAIConfig(model="m", key_variable="MY_KEY"))
     with ChatServer(lambda body, n: "ok") as server:
         monkeypatch.setenv("OPENAI_BASE_URL", server.url)
-        engine = OpenAIEngine(EngineConfig(name="openai", model="m"))  # a local server needs no key
+        engine = OpenAIEngine(OpenAIConfig(model="m"))  # a local server needs no key
         assert one(engine).text == "ok"
         engine.close()
     monkeypatch.setenv("OPENAI_API_KEY", "kéy")
     with pytest.raises(ConfigError, match="characters no key has"):
-        OpenAIEngine(EngineConfig(name="openai", model="m"))
+        OpenAIEngine(OpenAIConfig(model="m"))
 
 
 def test_without_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -471,4 +471,4 @@ def test_without_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(builtins, "__import__", missing)
     with pytest.raises(MissingDependencyError, match=r"pip install 'himac\[api\]'"):
-        OpenAIEngine(EngineConfig(name="openai", model="m", base_url="http://localhost:1"))
+        OpenAIEngine(OpenAIConfig(model="m", base_url="http://localhost:1"))

@@ -24,13 +24,13 @@ from transformers.models.auto.modeling_auto import (
 )
 from transformers.utils import logging as transformers_logging
 
-from himac.engines.folder import check_model_folder
-from himac.engines.local.attention import enable_attention
-from himac.engines.local.picture_tokenizer import PictureTokenizer
-from himac.engines.local.vision import PROCESSOR, PictureProcessor
-from himac.engines.local.weights import not_finite
 from himac.errors import ConfigError, ModelError
 from himac.files import read_json
+from himac.models.attention import enable_attention
+from himac.models.folder import check_model_folder
+from himac.models.picture_tokenizer import PictureTokenizer
+from himac.models.vision import PROCESSOR, PictureProcessor
+from himac.models.weights import not_finite
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _NOTHING_FOREIGN: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
@@ -138,6 +138,14 @@ def quiet() -> Iterator[None]:
     finally:
         if shown:
             bars.enable_progress_bar()
+
+
+def save_weights(folder: Path, model: Any, tokenizer: Any | None = None) -> None:
+    """Write what `load_model` reads into a folder."""
+    with quiet():
+        model.save_pretrained(folder)
+    if tokenizer is not None:
+        tokenizer.save_pretrained(folder)
 
 
 def _load_config(folder: Path) -> Any:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from himac.engines.local.vision import PictureProcessor
 from himac.errors import ModelError
+from himac.models.vision import PictureProcessor
 from himac.scene import Picture, Placed, Prompt
 
 _BEFORE, _AFTER = "himac0before0marker", "himac0after0marker"

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from transformers import AutoConfig, AutoTokenizer, Qwen2Config
 
 from himac.config import VisionInitConfig
-from himac.engines.local import init_model, load_model
-from himac.engines.local.forward import support
-from himac.engines.local.init_model import _train_tokenizer
 from himac.errors import ConfigError, ModelError
+from himac.models.forward import support
+from himac.models.init_model import _train_tokenizer, init_model
+from himac.models.loading import load_model
 
 SMALL: dict[str, Any] = {"vocab_size": 400, "hidden_size": 16, "layers": 1, "heads": 2, "kv_heads": 1}
 

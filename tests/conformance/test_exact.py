@@ -1,4 +1,4 @@
-"""What every engine must do: its tokens and log-probabilities are those of a plain forward, however work is batched."""
+"""The exact level: tokens and log-probabilities are those of a plain forward, however work is batched."""
 
 from __future__ import annotations
 
@@ -12,19 +12,24 @@ import pytest
 import torch
 
 from conformance.reference import ARCHITECTURES, Plain, build
+from himac.config import ENGINES
 from himac.engines.base import Completion, Engine, GenerateRequest, SamplingParams
-from himac.engines.local import LocalEngine
+from himac.engines.local.engine import LocalEngine
 
 EngineFactory = Callable[..., Engine]
-ENGINES: dict[str, EngineFactory] = {"local": LocalEngine}
+EXACT: dict[str, EngineFactory] = {"local": LocalEngine}
 GREEDY = SamplingParams(max_new_tokens=6, temperature=0)
 
 
-@pytest.fixture(params=ENGINES)
+@pytest.fixture(params=EXACT)
 def make(request: pytest.FixtureRequest, tiny: tuple[Any, Any]) -> EngineFactory:
     """Engine constructor on the tiny model, options as keywords."""
-    factory = ENGINES[request.param]
+    factory = EXACT[request.param]
     return lambda **options: factory(*tiny, **{"max_context": 400, **options})
+
+
+def test_every_engine_that_says_so_is_tried() -> None:
+    assert set(EXACT) == {name for name, settings in ENGINES.items() if settings.can.exact}
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +48,7 @@ def request(number: int, prompt: Sequence[int], params: SamplingParams = GREEDY)
 def drain(engine: Engine, count: int) -> dict[Any, Completion]:
     found: dict[Any, Completion] = {}
     while len(found) < count:
-        for completion in engine.step():
+        for _, completion in engine.step():
             assert completion.id not in found
             found[completion.id] = completion
     return found
@@ -95,7 +100,7 @@ def test_interleaved_arrivals_and_releases(make: EngineFactory, plain: Plain) ->
             prompts[number] = [*stem[: int(rng.integers(1, 25))], *random_tokens(number, int(rng.integers(1, 50)))]
             length = int(rng.integers(1, 9))
             engine.submit(request(number, prompts[number], SamplingParams(length, temperature=0)))
-        for completion in engine.step():
+        for _, completion in engine.step():
             found[completion.id] = completion
             if completion.id % 2:
                 engine.release(("s", completion.id))
@@ -114,14 +119,6 @@ def test_idle_sessions_give_way_and_come_back(make: EngineFactory, plain: Plain)
             (completion,) = engine.generate([request(index, contexts[index])])
             plain.check(contexts[index], completion.token_ids, completion.logprobs)
             contexts[index] += [*completion.token_ids, *random_tokens(turn, 4)]
-
-
-def test_completions_of_others_are_not_lost_by_generate(make: EngineFactory) -> None:
-    engine = make()
-    engine.submit(request(7, [1, 2, 3], SamplingParams(1, temperature=0)))
-    (own,) = engine.generate([request(8, [4, 5])])
-    assert own.id == 8
-    assert list(drain(engine, 1)) == [7]
 
 
 def sampled(number: int, seed: int, **options: Any) -> GenerateRequest:
@@ -242,7 +239,7 @@ def test_step_returns_each_completion_as_soon_as_it_is_done(make: EngineFactory)
     engine = make()
     for number, length in enumerate((3, 1, 2)):
         engine.submit(request(number, [1, 2, 3 + number], SamplingParams(length, temperature=0)))
-    order = [[completion.id for completion in engine.step()] for _ in range(3)]
+    order = [[completion.id for _, completion in engine.step()] for _ in range(3)]
     assert order == [[1], [2], [0]]
     assert engine.step() == []
 
@@ -306,7 +303,7 @@ def test_new_weights_replace_the_old_ones_and_their_cache(tiny: tuple[Any, Any])
     engine.submit(request(1, prompt, SamplingParams(4, temperature=0)))
     first = engine.step()
     assert not first
-    engine.load_weights({name: value.detach().clone() for name, value in other.named_parameters()})
+    engine.load_weights({name: value.detach().clone() for name, value in other.named_parameters()}, 2)
     changed = Plain(other)
     (after,) = engine.generate([request(0, prompt)])
     assert after.logprobs != pytest.approx(before.logprobs, abs=1e-3)

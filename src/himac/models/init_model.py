@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,12 +10,13 @@ import torch
 from tokenizers import AddedToken, pre_tokenizers
 from transformers import Qwen2Config, Qwen2ForCausalLM, Qwen2Tokenizer
 
-from himac.engines.local.init_vision import IMAGE, VISION_TOKENS, image_processor, vision_language_model
-from himac.engines.local.loading import quiet
-from himac.engines.local.picture_tokenizer import PictureTokenizer
-from himac.engines.local.structured_init import structure_attention
-from himac.engines.local.vision import PictureProcessor
+from himac.atomic import publish
 from himac.errors import ConfigError, ModelError
+from himac.models.init_vision import IMAGE, VISION_TOKENS, image_processor, vision_language_model
+from himac.models.loading import save_weights
+from himac.models.picture_tokenizer import PictureTokenizer
+from himac.models.structured_init import structure_attention
+from himac.models.vision import PictureProcessor
 
 USER, ASSISTANT, END, PAD = "<|user|>", "<|assistant|>", "<|im_end|>", "<|pad|>"
 NUMBERS = tuple(f" {number}" for number in range(61))
@@ -114,7 +112,8 @@ def init_model(
     if vision is not None:
         processor = PictureProcessor(image_processor(**vision))
         tokenizer = PictureTokenizer(tokenizer, processor, model.config.image_token_id)
-    _write(target, model, tokenizer)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    publish(target, lambda folder: save_weights(folder, model, tokenizer))
     return sum(parameter.numel() for parameter in model.parameters())
 
 
@@ -160,19 +159,3 @@ def _train_tokenizer(
     tokenizer.model_max_length = max_position
     tokenizer.clean_up_tokenization_spaces = False
     return tokenizer
-
-
-def _write(target: Path, model: Any, tokenizer: Any) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-    try:
-        with quiet():
-            model.save_pretrained(scratch)
-            tokenizer.save_pretrained(scratch)
-        umask = os.umask(0)
-        os.umask(umask)
-        scratch.chmod(0o777 & ~umask)
-        scratch.replace(target)
-    except BaseException:
-        shutil.rmtree(scratch, ignore_errors=True)
-        raise

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from conformance.reference import ARCHITECTURES, build
-from himac.engines.local.attention import NAME, PackedPlan, enable_attention
-from himac.engines.local.forward import logits_at, packed_forward, support
+from himac.models.attention import NAME, PackedPlan, enable_attention
+from himac.models.forward import logits_at, packed_forward, support
 
 LENGTHS = [5, 17, 17, 1, 30, 2]
 VOCABULARY = 200

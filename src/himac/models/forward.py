@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from himac.engines.local.attention import PackedPlan, enable_attention, forward_with_plan, restarting_positions
-from himac.engines.local.vision import insert, packed_pictures, processor, rope_positions, sees_pictures
 from himac.errors import ModelError
+from himac.models.attention import PackedPlan, enable_attention, forward_with_plan, restarting_positions
+from himac.models.vision import insert, packed_pictures, processor, rope_positions, sees_pictures
 from himac.scene import Picture, Placed
 
 logger = logging.getLogger(__name__)

@@ -16,11 +16,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from himac.engines.local import load_model
-from himac.engines.local.attention import NAME
-from himac.engines.local.loading import resolve_device, tune_malloc
-from himac.engines.local.vision import processor
 from himac.errors import ConfigError, ModelError
+from himac.models.attention import NAME
+from himac.models.loading import load_model, resolve_device, tune_malloc
+from himac.models.vision import processor
 from support.tiny_vision import picture, write_model
 
 

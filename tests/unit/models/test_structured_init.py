@@ -3,7 +3,7 @@
 import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
-from himac.engines.local.structured_init import structure_attention
+from himac.models.structured_init import structure_attention
 
 
 def fresh(structured: bool, kv_heads: int = 3) -> Qwen2ForCausalLM:
