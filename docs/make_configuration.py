@@ -190,8 +190,9 @@ MEANINGS = {
     "train.learner.entropy_coef": "Weight of an entropy bonus.",
     "train.learner.aggregation_horizon": "Divides the sum of `seq-mean-token-sum-norm`: the longest row's tokens.",
     "train.learner.target_kl": "KL divergence that an update may move the policy by; with a falling `schedule` it "
-    "falls with the square of the rate. The update ends before a step at which it has moved half as far again. The rate falls by a third after an update that went further than this, and "
-    "rises by a tenth after one that went less than a third of it. Null: off.",
+    "falls with the square of the rate. The update ends before a step at which it has moved half as far again. The "
+    "rate falls by a third after an update that went further than this, and rises by a tenth after one that went less "
+    "than a third of it. Null: off.",
     "train.learner.apart": "Train the rows of each role one role after the other, each with an optimiser state, a "
     "warm-up and a rate of its own.",
     "train.learner.roles": "With `apart`: what differs for `planner`, `executor` or `flat`, for example "

@@ -32,10 +32,10 @@ _BASE: dict[str, Any] = {
     "env": {"name": "support.paying:PayingHousehold", "kwargs": {"data": "builtin:small"}, "step_limit": 8},
     "agent": {
         "max_context": 512,
-        "planner": {"max_subgoals": 5, "max_tokens": 64},
-        "executor": {"step_limit": 6, "max_tokens": 12},
-        "flat": {"max_tokens": 12, "thoughts": False},
-        "hiper": {"max_tokens": 24},
+        "planner": {"max_subgoals": 5, "max_tokens": 96},
+        "executor": {"step_limit": 6, "max_tokens": 20},
+        "flat": {"max_tokens": 20, "thoughts": False},
+        "hiper": {"max_tokens": 64},
     },
     "warmstart": {"games": 20, "passes": 10, "batch_tokens": 1200, "lr": 0.02},
     "train": {"iterations": 2, "checkpoint_every": 1, "checkpoint_phases": True, "eval_every": 1, "eval_tasks": 4}

@@ -22,7 +22,7 @@ CONFIG: dict[str, Any] = {
     "threads": 1,
     "init": {"vocab_size": 512, "hidden_size": 16, "layers": 1, "heads": 2, "kv_heads": 1, "max_position": 512},
     "env": {"name": "alfworld", "kwargs": {"data": "builtin:small"}, "step_limit": 4},
-    "agent": {"max_context": 512, "planner": {"max_tokens": 16}, "executor": {"step_limit": 2, "max_tokens": 6}},
+    "agent": {"max_context": 512, "planner": {"max_tokens": 96}, "executor": {"step_limit": 2, "max_tokens": 20}},
     "algo": {"name": "himac", "tasks": 1, "plans": 2, "executions": 2},
     "warmstart": {"games": 4, "passes": 1},
     "train": {"iterations": 1, "eval_every": 1, "eval_tasks": 1},

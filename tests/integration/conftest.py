@@ -26,8 +26,8 @@ TINY: dict[str, Any] = {
     "env": {"name": "alfworld", "kwargs": {"data": "builtin:small"}, "step_limit": 8},
     "agent": {
         "max_context": 512,
-        "planner": {"max_subgoals": 5, "max_tokens": 64},
-        "executor": {"step_limit": 6, "max_tokens": 12},
+        "planner": {"max_subgoals": 5, "max_tokens": 96},
+        "executor": {"step_limit": 6, "max_tokens": 20},
     },
     "algo": {"name": "himac", "tasks": 2, "plans": 3, "executions": 3},
     "warmstart": {"games": 20, "passes": 10, "batch_tokens": 1200, "lr": 0.02, "formats": ["hierarchical", "flat"]},

@@ -49,7 +49,7 @@ def test_one_iteration(algorithm: str, rooms: Path, tiny_yaml: Path, wide_model:
             "agent.planner.max_subgoals=8",
             "warmstart.passes=1",
             f"warmstart.formats=[{name}]",
-            "agent.flat.max_tokens=8",
+            "agent.flat.max_tokens=40",
         ),
     ]
     config = load_config(tiny_yaml, overrides)
