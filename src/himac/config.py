@@ -300,7 +300,7 @@ class AgentConfig(_Node):
 
 
 class HimacConfig(_Node):
-    """Algorithm 1. `plans` is G and `executions` is M of the paper.
+    """Algorithm 1. `num_blueprints` is G and `num_rollouts` is M of the paper.
 
     `hierarchy: false` makes flat GRPO of it, see `config_file.parse_config`.
     """
@@ -309,8 +309,8 @@ class HimacConfig(_Node):
     name: Literal["himac"] = "himac"
     hierarchy: bool = True
     tasks: Positive = 16
-    plans: Annotated[int, Field(ge=2)] = 8
-    executions: Annotated[int, Field(ge=2)] = 8
+    num_blueprints: Annotated[int, Field(ge=2)] = 8
+    num_rollouts: Annotated[int, Field(ge=2)] = 8
     std: StdKind = "population"
     blueprint_selection: Literal["best", "random", "learnability"] = "best"
     co_evolution: bool = True
@@ -337,7 +337,7 @@ class HimacConfig(_Node):
 
 
 class HimacPlusConfig(_Node):
-    """HiMAC with nested executions: `plans` blueprints a task, `executions` sampled ones of each.
+    """HiMAC with nested executions: `num_blueprints` a task, `num_rollouts` sampled executions of each.
 
     A turn of the executor has the advantage of its execution among those of its blueprint, plus `step_weight` times
     its own by the values of the states that the task's episodes visited. The planner is trained in every
@@ -351,8 +351,8 @@ class HimacPlusConfig(_Node):
     learner: ClassVar[Mapping[str, Any]] = {"apart": True, "epochs": 3, "mini_batches": 4, "target_kl": 0.02}
     name: Literal["himac-plus"] = "himac-plus"
     tasks: Positive = 16
-    plans: Annotated[int, Field(ge=2)] = 2
-    executions: Annotated[int, Field(ge=2)] = 4
+    num_blueprints: Annotated[int, Field(ge=2)] = 2
+    num_rollouts: Annotated[int, Field(ge=2)] = 4
     std: StdKind = "none"
     step_weight: Annotated[float, Field(ge=0)] = 5.0
     gamma: Annotated[float, Field(gt=0, lt=1)] = 0.95
@@ -371,7 +371,7 @@ class FlatAlgoConfig(_Node):
     trains: ClassVar[Trained] = "flat"
     name: str
     tasks: Positive = 16
-    samples: Annotated[int, Field(ge=2)] = 8
+    group_size: Annotated[int, Field(ge=2)] = 8
     resample: NonNegative = 0
 
     @property
@@ -446,7 +446,7 @@ class PpoConfig(FlatAlgoConfig):
     """PPO: a critic values every token of an episode. `reward_kl` penalises leaving the starting model."""
 
     name: Literal["ppo"] = "ppo"
-    samples: Positive = 8
+    group_size: Positive = 8
     gamma: Discount = 1.0
     lam: Annotated[float, Field(ge=0, le=1)] = 0.95
     whiten: bool = True

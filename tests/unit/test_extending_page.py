@@ -73,7 +73,9 @@ def test_the_environment() -> None:
 def test_the_algorithm(monkeypatch: pytest.MonkeyPatch) -> None:
     known_there = {key: value for key, value in vars(configuration).items() if not key.startswith("__")}
     settings = run("src/himac/config.py", **known_there)
-    chosen: Any = TypeAdapter(settings["AlgoConfig"]).validate_python({"name": "reinforce", "tasks": 2, "samples": 4})
+    chosen: Any = TypeAdapter(settings["AlgoConfig"]).validate_python(
+        {"name": "reinforce", "tasks": 2, "group_size": 4}
+    )
     assert type(chosen) is settings["ReinforceConfig"]
     monkeypatch.setattr(configuration, "ReinforceConfig", type(chosen), raising=False)
     built = run("src/himac/algos/reinforce.py")["Reinforce"]

@@ -49,7 +49,7 @@ def test_the_papers_settings(benchmark: str, view: str, step_limit: int, context
     config = load_config(ROOT / "configs" / benchmark / f"qwen2.5-{size}.yaml")
     env, agent, learner = config.env, config.agent, config.train.learner
     assert (env.name, env.kwargs["view"], env.step_limit) == (benchmark, view, step_limit)
-    assert config.algo == HimacConfig(tasks=16, plans=8, executions=8)
+    assert config.algo == HimacConfig(tasks=16, num_blueprints=8, num_rollouts=8)
     assert (agent.name, agent.max_context, agent.executor.step_limit) == ("hierarchical", context, step_limit)
     assert agent.planner.temperature == agent.executor.temperature == 1.0
     assert agent.planner.max_tokens == agent.executor.max_tokens == 512
