@@ -198,6 +198,25 @@ def test_resume_with_another_configuration(cli: Cli, tiny_yaml: Path, tiny_model
     assert contents(run) == before
 
 
+def test_a_run_saved_with_former_names_goes_on(cli: Cli, tiny_yaml: Path, tiny_model: Path, trained: Path) -> None:
+    run = shutil.copytree(trained, cli.folder / "run")
+    former = {"num_blueprints:": "plans:", "num_rollouts:": "executions:"}
+    saved, metrics = ((run / name).read_text(encoding="utf-8") for name in ("config.yaml", "metrics.jsonl"))
+    text = saved
+    for present, name in former.items():
+        text = text.replace(present, name)
+    assert text != saved
+    (run / "config.yaml").write_text(text, encoding="utf-8")
+    done = cli.run(
+        "train", tiny_yaml, "--model", tiny_model, "--run-dir", run, "--resume", "train.iterations=1", "algo.plans=3"
+    )
+    assert done.code == 0, done.err
+    assert done.err.count("algo.plans is now algo.num_blueprints") == 1, "of file and command line once"
+    assert done.err.count("algo.executions is now algo.num_rollouts") == 1
+    assert (run / "config.yaml").read_text(encoding="utf-8") == saved
+    assert (run / "metrics.jsonl").read_text(encoding="utf-8") == metrics
+
+
 def test_resume_of_nothing(cli: Cli, tiny_yaml: Path) -> None:
     check(cli.run("train", tiny_yaml, "--run-dir", "run", "--resume"), 5, "no run to resume", "without --resume")
     assert not (cli.folder / "run").exists()
