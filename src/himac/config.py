@@ -547,7 +547,7 @@ class TrainConfig(_Node):
 
 FIELD_TEMPERATURE, FIELD_REPEATS = 0.4, 3
 """How success is compared with that of others: sampled at this temperature, every task so often. `himac eval` and the
-end of a benchmark's cell play every task greedily besides."""
+end of a benchmark's run play every task greedily besides."""
 
 
 class EvalConfig(_Node):

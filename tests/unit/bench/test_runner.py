@@ -421,7 +421,7 @@ def test_a_cut_last_line_of_the_account_is_not_fatal(fake: Fake) -> None:
 
 def test_tables_of_an_unfinished_folder(fake: Fake) -> None:
     fake.bench()
-    with pytest.raises(DataError, match="no finished cell"):
+    with pytest.raises(DataError, match="no finished run"):
         publish(fake.output)
 
 
