@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import re
 import resource
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 import himac
 from himac.config import HimacConfig
 from himac.config_file import load_config
+from himac.renamed import RENAMED
 from himac.rollout.runtime import build_benchmark
 from himac.train.factory import check_training
 
@@ -39,6 +41,13 @@ def test_every_shipped_configuration_loads(path: Path, tmp_path: Path, monkeypat
         check_training(config)
     if "$" not in str(config.env.kwargs.get("data")):  # the official data need not be there
         build_benchmark(config)
+
+
+def test_no_shipped_file_has_a_former_name() -> None:
+    keys = "|".join(key.rpartition(".")[2] for key in RENAMED)
+    files = sorted((ROOT / "configs").rglob("*.yaml"))
+    assert len(files) > len(CONFIGS)
+    assert [path for path in files if re.search(rf"\b({keys}):", path.read_text(encoding="utf-8"))] == []
 
 
 @pytest.mark.parametrize(
