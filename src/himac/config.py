@@ -342,7 +342,6 @@ class HimacPlusConfig(_Node):
     A turn of the executor has the advantage of its execution among those of its blueprint, plus `step_weight` times
     its own by the values of the states that the task's episodes visited. The planner is trained in every
     `plan_every`-th iteration. `branches` more ends of a task's executions are sampled from the end of a sub-goal, that
-    `plan_every`-th iteration. `branches` more ends of a task's executions are sampled from the end of a sub-goal, that
     of which it is least certain whether it leads to success. Unless they are given, `train.learner` has `apart: true`,
     `epochs: 3`, `mini_batches: 4` and `target_kl: 0.02`.
     """
