@@ -280,6 +280,8 @@ def test_the_summary_of_a_run(tmp_path: Path) -> None:
     assert "### `a` (pick)" in text
     assert "### `b` (heat)" in text
     assert "`old`" not in text
+    (run / "config.yaml").write_text("algo: {name: himac, plans: 6}\n")  # of the version before
+    assert "| algo.num_blueprints | `6` |" in summarise_run(run)
     (run / "config.yaml").write_text("a: [")
     with pytest.raises(DataError, match="not valid YAML"):
         summarise_run(run)
