@@ -86,7 +86,7 @@ def test_the_target_falls_with_the_square_of_the_rate() -> None:
 
     def updated(target: float | None, elapsed: float = 0.5) -> dict[str, float]:
         settings: Any = {"epochs": 2, "schedule": "linear", "total_steps": 1000, "target_kl": target}
-        learner = Learner(copy.deepcopy(model), config(**settings))
+        learner = Learner(Policy(copy.deepcopy(model)), config(**settings))
         learner.elapsed = elapsed
         return learner.update(rows)
 
