@@ -14,7 +14,6 @@ import numpy as np
 from himac.agents.flat import FlatAgent
 from himac.agents.hierarchical import HierarchicalAgent
 from himac.agents.reflexion import ReflexionAgent
-from himac.atomic import WriteGuard, write_text
 from himac.envs.pool import EnvPool
 from himac.report.pictures import save_pictures
 from himac.rollout.episode import Proposal, execute, flat_episode, propose
@@ -23,6 +22,7 @@ from himac.rollout.program import Commands
 from himac.rollout.runtime import Runtime
 from himac.rollout.trials import trials
 from himac.seeding import derive_seed
+from himac.store.atomic import WriteGuard, write_text
 from himac.types import Episode, Task
 
 BlueprintSource = Literal["planner", "random", "none"]

@@ -17,7 +17,6 @@ from pydantic import TypeAdapter, with_config
 from typing_extensions import TypedDict
 
 from himac.agents.chat import ChatFormat
-from himac.atomic import WriteGuard, write_text
 from himac.config import Config
 from himac.config_file import difference, parse_config
 from himac.errors import CheckpointError
@@ -27,7 +26,8 @@ from himac.report.results import STRICT, Count, Told, read_jsonl
 from himac.rollout.failures import some_sound
 from himac.rollout.runtime import Runtime
 from himac.rollout.trials import Spent, Trial, trials
-from himac.train.metrics_log import MetricsLog
+from himac.store.atomic import WriteGuard, write_text
+from himac.store.metrics_log import MetricsLog
 from himac.types import Blueprint, Episode, Role, Segment, StopReason, Task, Turn
 
 _NOTHING = Spent()

@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
-from himac.atomic import WriteGuard, write_text
 from himac.cli.console import console, percent, progress_bar
 from himac.cli.runs import Chosen, choose
 from himac.config import FIELD_REPEATS, FIELD_TEMPERATURE
@@ -33,7 +32,8 @@ from himac.resumable import RESULTS, SETTINGS, TRIALS, Plan, Record, begin, epis
 from himac.rollout.failures import some_sound
 from himac.rollout.preflight import check_room, first_task, try_environment
 from himac.rollout.runtime import Runtime, build_benchmark, build_runtime, check_model_path
-from himac.train.lock import locked
+from himac.store.atomic import WriteGuard, write_text
+from himac.store.lock import locked
 from himac.types import StopReason
 
 SOURCES = ("planner", "random", "none")

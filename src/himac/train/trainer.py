@@ -21,11 +21,11 @@ from himac.rollout.collect import Usage
 from himac.rollout.metrics import group_metrics
 from himac.rollout.runtime import Runtime
 from himac.seeding import derive_seed
+from himac.store.metrics_log import finite
 from himac.train.checkpoint import MetricsLog, mark_best, save_checkpoint, save_model
 from himac.train.diagnosis import findings
 from himac.train.factory import make_algorithm
 from himac.train.learner import Learner
-from himac.train.metrics_log import finite
 from himac.train.value import VALUE_FILE
 from himac.types import Episode, Group, Row, Task
 
