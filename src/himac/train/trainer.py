@@ -14,7 +14,9 @@ from typing import Any
 from himac.algos.base import Phase, PhaseContext
 from himac.config import Config
 from himac.errors import CheckpointError, TrainingError
-from himac.evaluate import evaluate, sample_tasks, summarise, write_results
+from himac.evaluation.evaluate import evaluate, sample_tasks
+from himac.evaluation.records import write_results
+from himac.evaluation.summary import summarise
 from himac.models.vision import forget_pictures
 from himac.report.results import Record, number
 from himac.rollout.collect import Usage

@@ -14,9 +14,9 @@ from himac.agents.reflexion import ReflexionAgent
 from himac.config_file import load_config
 from himac.engines.base import Completion, GenerateRequest
 from himac.envs.pool import EnvPool
+from himac.evaluation.trials import Spent, Trial, trials
 from himac.rollout.collect import Collector
 from himac.rollout.episode import Proposal, Setting, flat_episode
-from himac.rollout.trials import Spent, Trial, trials
 from himac.types import StopReason, Task
 from support.toy import ByteTokenizer, ColourBenchmark, ColourEnv, ScriptedEngine
 

@@ -1,28 +1,21 @@
-"""Agent x environment x split -> one record a task and a summary."""
+"""Agent x environment x split -> an episode a task."""
 
 from __future__ import annotations
 
-import json
 import random
-from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, Literal
-
-import numpy as np
 
 from himac.agents.flat import FlatAgent
 from himac.agents.hierarchical import HierarchicalAgent
 from himac.agents.reflexion import ReflexionAgent
 from himac.envs.pool import EnvPool
-from himac.report.pictures import save_pictures
+from himac.evaluation.trials import trials
 from himac.rollout.episode import Proposal, execute, flat_episode, propose
 from himac.rollout.failures import some_sound
 from himac.rollout.program import Commands
 from himac.rollout.runtime import Runtime
-from himac.rollout.trials import trials
 from himac.seeding import derive_seed
-from himac.store.atomic import WriteGuard, write_text
 from himac.types import Episode, Task
 
 BlueprintSource = Literal["planner", "random", "none"]
@@ -120,84 +113,9 @@ def given_blueprint(runtime: Runtime, task: Task, seed: int, source: BlueprintSo
     return Proposal.given((start.info.get("instruction", ""),))
 
 
-def summarise(episodes: Sequence[Episode]) -> dict[str, float]:
-    """Success in all and per task type, return, steps, stop reasons and plan statistics (fractions, not percent)."""
-    if not episodes:
-        return {}
-    kinds = defaultdict[str, list[bool]](list)
-    for episode in episodes:
-        kinds[episode.task.kind].append(episode.success)
-    turns = [turn for episode in episodes for turn in episode.turns]
-    steps = [turn for turn in turns if turn.action is not None]
-    summary = {
-        "success": float(np.mean([e.success for e in episodes])),
-        "return_mean": float(np.mean([e.ret for e in episodes])),
-        "steps_mean": float(np.mean([e.env_steps for e in episodes])),
-        "invalid_fraction": float(np.mean([t.invalid for t in steps])) if steps else 0.0,
-    }
-    scores = [episode.score or 0.0 for episode in episodes]
-    if any(episode.score is not None for episode in episodes):
-        summary["score"] = float(np.mean(scores))
-    plans = [episode.blueprint for episode in episodes if episode.blueprint is not None]
-    if plans:
-        valid = [plan for plan in plans if plan.valid]
-        summary["plan_validity"] = len(valid) / len(plans)
-        summary["plan_length"] = float(np.mean([len(p.subgoals) for p in valid])) if valid else 0.0
-        summary["plan_distinct"] = (
-            float(np.mean([len(set(p.subgoals)) / len(p.subgoals) for p in valid])) if valid else 0.0
-        )
-    summary |= {f"success/{kind}": float(np.mean(flags)) for kind, flags in sorted(kinds.items())}
-    stops = Counter(episode.stop for episode in episodes)
-    summary |= {f"stop/{reason}": count / len(episodes) for reason, count in sorted(stops.items())}
-    return summary
-
-
-def record(episode: Episode, split_hash: str) -> dict[str, Any]:
-    """One line of `results.jsonl`; a picture is its hash there."""
-    first = next((context.pictures[0].picture for context in episode.contexts if context.pictures), None)
-    return {
-        "task_id": episode.task.id,
-        "kind": episode.task.kind,
-        "split_hash": split_hash,
-        "success": episode.success,
-        "return": episode.ret,
-        **({} if episode.score is None else {"score": episode.score}),
-        "stop": str(episode.stop),
-        "env_steps": episode.env_steps,
-        "blueprint": list(episode.blueprint.subgoals) if episode.blueprint else None,
-        **({} if first is None else {"opening": repr(first)}),
-        "transcript": [
-            {
-                "subgoal": segment.subgoal,
-                "action": turn.action,
-                "observation": str(turn.observation),
-                "sub_done": turn.sub_done,
-                "invalid": turn.invalid,
-            }
-            for segment in episode.segments
-            for turn in segment.turns
-        ],
-    }
-
-
 def sample_tasks(tasks: Sequence[Task], count: int | None) -> Sequence[Task]:
     """A fixed sample of a split (the same in every run), in the split's order; all of it when `count` is `None`."""
     if count is None or count >= len(tasks):
         return tasks
     chosen = set(random.Random(0).sample(range(len(tasks)), count))
     return [task for n, task in enumerate(tasks) if n in chosen]
-
-
-def write_results(path: Path, episodes: Sequence[Episode], split_hash: str) -> None:
-    """Write `results.jsonl` whole or not at all, and the pictures of the episodes that a report shows."""
-    lines = [record(episode, split_hash) for episode in episodes]
-    write_records(path, lines)
-    with WriteGuard(f"pictures beside {path}"):
-        save_pictures(path.parent, episodes, lines)
-
-
-def write_records(path: Path, lines: Sequence[dict[str, Any]]) -> None:
-    """Write a file of one JSON object a line, whole or not at all."""
-    with WriteGuard(f"results {path}"):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_text(path, "\n".join(json.dumps(line, ensure_ascii=False) for line in lines))
