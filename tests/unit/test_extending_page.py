@@ -18,7 +18,6 @@ import himac.config as configuration
 from himac.agents.flat import FlatAgent
 from himac.agents.hierarchical import HierarchicalAgent
 from himac.algos.base import PhaseContext
-from himac.algos.sampling import FlatSampler
 from himac.config_file import load_config
 from himac.engines.base import GenerateRequest, SamplingParams, make_engine
 from himac.engines.local.engine import LocalEngine
@@ -29,6 +28,7 @@ from himac.models.loading import load_model
 from himac.models.policy import Policy
 from himac.rollout.collect import Collector
 from himac.rollout.episode import Proposal, Setting, execute
+from himac.rollout.sampling import FlatSampler
 from himac.train.factory import ALGORITHMS, Method
 from himac.types import StopReason
 from support.toy import ByteTokenizer, ColourBenchmark, ScriptedEngine

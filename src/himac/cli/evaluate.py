@@ -205,7 +205,6 @@ def _rounds(
             seed=repeat_seed(plan.seed, repeat),
             blueprints=plan.blueprints,
             planner=planner,
-            planner_temperature=runtime.config.agent.planner.temperature if planner is not None else None,
             on_result=tick,
         )
         found = [record(episode, plan.split_hash) for episode in episodes]

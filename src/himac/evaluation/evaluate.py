@@ -6,14 +6,12 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
-from himac.agents.flat import FlatAgent
 from himac.agents.hierarchical import HierarchicalAgent
 from himac.agents.reflexion import ReflexionAgent
 from himac.envs.pool import EnvPool
 from himac.evaluation.trials import trials
-from himac.rollout.episode import Proposal, execute, flat_episode, propose
+from himac.rollout.episode import Proposal, propose, run_episode
 from himac.rollout.failures import some_sound
-from himac.rollout.program import Commands
 from himac.rollout.runtime import Runtime
 from himac.seeding import derive_seed
 from himac.types import Episode, Task
@@ -29,7 +27,6 @@ def evaluate(
     seed: int = 0,
     blueprints: BlueprintSource = "planner",
     planner: Runtime | None = None,
-    planner_temperature: float | None = None,
     on_result: Callable[[Any], None] | None = None,
 ) -> list[Episode]:
     """Run every task once.
@@ -38,8 +35,7 @@ def evaluate(
         temperature: 0 is greedy planner and greedy executor.
         blueprints: `random` takes well-formed blueprints that ignore the task, `none` a single sub-goal: the task
             itself.
-        planner: Another model that writes the blueprints (a control for planner studies).
-        planner_temperature: Sampling temperature of the blueprints, by default the same as `temperature`.
+        planner: Another model that writes the blueprints (a control for planner studies), at its own temperature.
 
     Returns:
         Episodes in the order of the tasks.
@@ -49,45 +45,24 @@ def evaluate(
     """
     agent, setting = runtime.agent, runtime.setting
     seeds = [task_seed(seed, task) for task in tasks]
+    proposals: Sequence[Proposal | None]
+    if planner is not None:
+        assert isinstance(planner.agent, HierarchicalAgent)
+        hot = planner.agent.config.planner.temperature
+        source = planner.setting, planner.agent
+        plans = [propose(*source, task, 1, hot, s, s) for task, s in zip(tasks, seeds, strict=True)]
+        proposals = [proposal for (proposal,) in planner.collector.run(plans)]
+    elif blueprints == "planner":
+        proposals = [None] * len(tasks)
+    else:
+        proposals = [given_blueprint(runtime, task, s, blueprints) for task, s in zip(tasks, seeds, strict=True)]
+    each = list(zip(tasks, seeds, proposals, strict=True))
     if not runtime.config.engine.can.exact or isinstance(agent, ReflexionAgent):
-        runs = [
-            trials(
-                setting,
-                agent,
-                task,
-                temperature,
-                s,
-                s % 2**31,
-                proposal=None if blueprints == "planner" else given_blueprint(runtime, task, s, blueprints),
-            )
-            for task, s in zip(tasks, seeds, strict=True)
-        ]
+        runs = [trials(setting, agent, task, temperature, s, proposal=proposal) for task, s, proposal in each]
         tell = None if on_result is None else (lambda done: on_result(done[-1].episode))
         return some_sound([done[-1].episode for done in runtime.collector.run(runs, tell)])
-    if isinstance(agent, FlatAgent):
-        flat = [
-            flat_episode(setting, agent, task, temperature, s, s % 2**31) for task, s in zip(tasks, seeds, strict=True)
-        ]
-        return some_sound(runtime.collector.run(flat, on_result))
-    if blueprints == "planner":
-        source = planner or runtime
-        hot = temperature if planner_temperature is None else planner_temperature
-        proposals = source.collector.run(_plans(source, tasks, seeds, hot))
-    else:
-        proposals = [[given_blueprint(runtime, task, s, blueprints)] for task, s in zip(tasks, seeds, strict=True)]
-    programs: list[Commands] = [
-        execute(setting, agent, task, proposal[0], temperature, s, s % 2**31)
-        for task, proposal, s in zip(tasks, proposals, seeds, strict=True)
-    ]
+    programs = [run_episode(setting, agent, task, temperature, s, s, proposal) for task, s, proposal in each]
     return some_sound(runtime.collector.run(programs, on_result))
-
-
-def _plans(source: Runtime, tasks: Sequence[Task], seeds: Sequence[int], temperature: float) -> list[Commands]:
-    assert isinstance(source.agent, HierarchicalAgent)
-    return [
-        propose(source.setting, source.agent, task, 1, temperature, s, s % 2**31)
-        for task, s in zip(tasks, seeds, strict=True)
-    ]
 
 
 def repeat_seed(seed: int, repeat: int) -> int:
@@ -106,7 +81,7 @@ def given_blueprint(runtime: Runtime, task: Task, seed: int, source: BlueprintSo
         return Proposal.given(runtime.benchmark.random_blueprint(task, random.Random(seed)))
     env = runtime.config.env
     with EnvPool(runtime.benchmark.make_env, 0, env.timeout_s, env.max_observation_chars) as pool:
-        pool.submit(pool.acquire(), ("reset", task.options, seed % 2**31))
+        pool.submit(pool.acquire(), ("reset", task.options, seed))
         [(_, start)] = pool.poll(block=True)
     if start.error is not None:
         return Proposal.failed(start.error)

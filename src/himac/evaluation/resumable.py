@@ -153,7 +153,6 @@ def _program(runtime: Runtime, plan: Plan, task: Task, repeat: int, journal: Jou
         task,
         plan.temperature,
         seed,
-        seed % 2**31,
         proposal=proposal,
         past=past,
         notify=notify,

@@ -16,11 +16,11 @@ from himac.algos.himac_plus import HimacPlus
 from himac.algos.hiper import Hiper
 from himac.algos.ppo import Ppo
 from himac.algos.rloo import Rloo
-from himac.algos.sampling import FlatSampler, HierarchicalSampler
 from himac.config import Config
 from himac.errors import ConfigError
 from himac.models.policy import Policy
 from himac.rollout.runtime import Runtime, require_weights
+from himac.rollout.sampling import FlatSampler, HierarchicalSampler
 from himac.train.settings import LearnerConfig, RolePace
 
 if TYPE_CHECKING:
