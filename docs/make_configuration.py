@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from himac.config import ALGORITHMS, ENGINES, AlgoConfig, Config, EngineConfig
+from himac.renamed import RENAMED
 
 TARGET = Path(__file__).with_name("configuration.md")
 
@@ -23,7 +24,7 @@ This page is written by `python docs/make_configuration.py`. Do not edit it by h
 A run is described by one YAML file. Every key has a default, so a file names only what differs. Keys can also be set on
 the command line, after the file:
 
-    himac train my.yaml train.iterations=20 seed=1 algo.plans=4
+    himac train my.yaml train.iterations=20 seed=1 algo.num_blueprints=4
 
 A value is read as YAML. An unknown key, a wrong type or a value out of range is refused with a sentence that names the
 key. The whole tree is saved as `config.yaml` in the run directory.
@@ -32,6 +33,8 @@ key. The whole tree is saved as `config.yaml` in the run directory.
 `agent.name` follows from the algorithm and `warmstart.formats` from the agent, unless they are given. On the command
 line `algo.name=grpo` or `engine.name=local` chooses another one than the file's: keys of the file that the chosen one
 does not have are left out with a note, and so are the agent of another algorithm and the demonstrations in its format.
+
+Former names are understood for one version, with a warning that names the present ones: {renamed}.
 """
 
 MEANINGS = {
@@ -121,14 +124,14 @@ MEANINGS = {
     "algo.name": "The algorithm: `himac` or `himac-plus` for the hierarchical agent, `hiper` for its own, the others "
     "for the flat one.",
     "algo.tasks": "Tasks of an iteration.",
-    "algo.plans": "Blueprints sampled for each task: G of the paper.",
-    "algo.executions": "Executions sampled of the chosen blueprint: M of the paper; in `himac-plus` of each blueprint.",
+    "algo.num_blueprints": "Blueprints sampled for each task: G of the paper.",
+    "algo.num_rollouts": "Executions sampled of the chosen blueprint: M of the paper; in `himac-plus` of each one.",
     "algo.plan_every": "The planner is trained in one of this many iterations.",
-    "algo.samples": "Episodes sampled for each task.",
+    "algo.group_size": "Episodes sampled for each task.",
     "algo.std": "Standard deviation that divides the centred returns. `none` does not divide.",
     "algo.blueprint_selection": "Which blueprint is executed in phase B: the `best`, a `random` one (ablation), or by "
     "`learnability` that whose sampled executions have the largest p (1 - p), p their share of successes.",
-    "algo.hierarchy": "False: flat GRPO over the flat agent, in groups of `executions` episodes (ablation).",
+    "algo.hierarchy": "False: flat GRPO over the flat agent, in groups of `num_rollouts` episodes (ablation).",
     "algo.co_evolution": "Update after each phase. False: one joint update of both roles (ablation).",
     "algo.resample": "Times groups with equal returns give way to groups of other tasks. 0 keeps them.",
     "algo.resample_executions": "Times phase-B groups with equal returns give way to executions of the task's next "
@@ -276,7 +279,7 @@ def render() -> str:
     Raises:
         KeyError: a key of the tree has no entry in `MEANINGS`.
     """
-    lines = [INTRODUCTION]
+    lines = [INTRODUCTION.format(renamed=", ".join(f"`{old}` is `{new}`" for old, new in RENAMED.items()))]
     for prefix, node in sections():
         rows = []
         for name, field in node.model_fields.items():

@@ -331,7 +331,7 @@ class AlgoConfig(_Node):
 
 
 class HimacConfig(AlgoConfig):
-    """Algorithm 1. `plans` is G and `executions` is M of the paper.
+    """Algorithm 1. `num_blueprints` is G and `num_rollouts` is M of the paper.
 
     `hierarchy: false` makes flat GRPO of it, see `config_file.parse_config`.
     """
@@ -340,8 +340,8 @@ class HimacConfig(AlgoConfig):
     name: Literal["himac"] = "himac"
     hierarchy: bool = True
     tasks: Positive = 16
-    plans: Annotated[int, Field(ge=2)] = 8
-    executions: Annotated[int, Field(ge=2)] = 8
+    num_blueprints: Annotated[int, Field(ge=2)] = 8
+    num_rollouts: Annotated[int, Field(ge=2)] = 8
     std: StdKind = "population"
     blueprint_selection: Literal["best", "random", "learnability"] = "best"
     co_evolution: bool = True
@@ -368,11 +368,10 @@ class HimacConfig(AlgoConfig):
 
 
 class HimacPlusConfig(AlgoConfig):
-    """HiMAC with nested executions: `plans` blueprints a task, `executions` sampled ones of each.
+    """HiMAC with nested executions: `num_blueprints` a task, `num_rollouts` sampled executions of each.
 
     A turn of the executor has the advantage of its execution among those of its blueprint, plus `step_weight` times
     its own by the values of the states that the task's episodes visited. The planner is trained in every
-    `plan_every`-th iteration. `branches` more ends of a task's executions are sampled from the end of a sub-goal, that
     `plan_every`-th iteration. `branches` more ends of a task's executions are sampled from the end of a sub-goal, that
     of which it is least certain whether it leads to success. Unless they are given, `train.learner` has `apart: true`,
     `epochs: 3`, `mini_batches: 4` and `target_kl: 0.02`.
@@ -382,8 +381,8 @@ class HimacPlusConfig(AlgoConfig):
     factory = "himac.algos.himac_plus:HimacPlus"
     name: Literal["himac-plus"] = "himac-plus"
     tasks: Positive = 16
-    plans: Annotated[int, Field(ge=2)] = 2
-    executions: Annotated[int, Field(ge=2)] = 4
+    num_blueprints: Annotated[int, Field(ge=2)] = 2
+    num_rollouts: Annotated[int, Field(ge=2)] = 4
     std: StdKind = "none"
     step_weight: Annotated[float, Field(ge=0)] = 5.0
     gamma: Annotated[float, Field(gt=0, lt=1)] = 0.95
@@ -397,7 +396,7 @@ class FlatAlgoConfig(AlgoConfig):
 
     trains: ClassVar[Trained] = "flat"
     tasks: Positive = 16
-    samples: Annotated[int, Field(ge=2)] = 8
+    group_size: Annotated[int, Field(ge=2)] = 8
     resample: NonNegative = 0
 
     @property
@@ -481,7 +480,7 @@ class PpoConfig(FlatAlgoConfig):
 
     factory = "himac.algos.ppo:Ppo"
     name: Literal["ppo"] = "ppo"
-    samples: Positive = 8
+    group_size: Positive = 8
     gamma: Discount = 1.0
     lam: Annotated[float, Field(ge=0, le=1)] = 0.95
     whiten: bool = True
@@ -599,7 +598,7 @@ class TrainConfig(_Node):
 
 FIELD_TEMPERATURE, FIELD_REPEATS = 0.4, 3
 """How success is compared with that of others: sampled at this temperature, every task so often. `himac eval` and the
-end of a benchmark's cell play every task greedily besides."""
+end of a benchmark's run play every task greedily besides."""
 
 
 class EvalConfig(_Node):

@@ -30,6 +30,7 @@ from himac.config import (
 )
 from himac.errors import ConfigError
 from himac.files import SETTINGS_BYTES, parse_yaml, read_text
+from himac.renamed import RENAMED, given_twice, present_names, warn
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +57,9 @@ def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -
             raise ConfigError(
                 f"configuration {path} must be a mapping of keys, not a {type(tree).__name__}; see configs/"
             )
-    parsed = [_parse(override) for override in overrides]
+    tree, former = present_names(tree)
+    parsed, typed_former = _present([_parse(override) for override in overrides])
+    warn(former | typed_former)
     _leave_other_method(tree, {".".join(key): value for key, value in parsed})
     for key, value in parsed:
         _apply(tree, key, value)
@@ -68,8 +71,10 @@ def parse_config(tree: dict[str, Any]) -> Config:
 
     Unless they are given, `agent.name` is the agent that the algorithm trains, `warmstart.formats` the format of
     that agent, and with `himac-plus` some keys of `train.learner` are those it was measured with. With
-    `algo.hierarchy: false` the result is flat GRPO over the flat agent, with groups of `algo.executions` episodes.
+    `algo.hierarchy: false` the result is flat GRPO over the flat agent, with groups of `algo.num_rollouts` episodes.
     """
+    tree, former = present_names(tree)
+    warn(former)
     try:
         return _followed(Config.model_validate(tree))
     except ValidationError as error:
@@ -80,7 +85,7 @@ def _followed(config: Config) -> Config:
     """The configuration with what follows from the algorithm, where nothing else is given."""
     algo, agent, warm, train = config.algo, config.agent, config.warmstart, config.train
     if isinstance(algo, HimacConfig) and not algo.hierarchy:
-        algo = GrpoConfig(tasks=algo.tasks, samples=algo.executions, std=algo.std, resample=algo.resample)
+        algo = GrpoConfig(tasks=algo.tasks, group_size=algo.num_rollouts, std=algo.std, resample=algo.resample)
         agent = agent.model_copy(update={"name": algo.trains})
     elif "name" not in agent.model_fields_set:
         agent = agent.model_copy(update={"name": algo.trains})
@@ -138,6 +143,21 @@ def _parse(override: str) -> tuple[list[str], Any]:
         with contextlib.suppress(ValueError):
             value = float(value)
     return parts, value
+
+
+def _present(typed: Sequence[tuple[list[str], Any]]) -> tuple[list[tuple[list[str], Any]], frozenset[str]]:
+    """Overrides with the present names of their keys, and the former ones that were typed."""
+    keys = {".".join(parts) for parts, _ in typed}
+    present, former = [], keys & RENAMED.keys()
+    for name in former:
+        if RENAMED[name] in keys:
+            raise given_twice(name)
+    for parts, value in typed:
+        key = RENAMED.get(dotted := ".".join(parts), dotted)
+        below, found = present_names(value, key)
+        present.append((key.split("."), below))
+        former |= found
+    return present, frozenset(former)
 
 
 def _apply(tree: dict[str, Any], parts: Sequence[str], value: Any) -> None:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from himac.errors import EnvironmentFailureError
 
 
-class Picture:
+class Image:
     """An RGB picture named by its content. Equal pictures of one process are one object, whatever their way here.
 
     It is kept packed: drawn boards shrink to a fraction, and a rollout holds thousands of them.
@@ -34,7 +34,7 @@ class Picture:
     """
 
     __slots__ = ("__weakref__", "key", "packed", "shape")
-    _known: ClassVar[WeakValueDictionary[str, Picture]] = WeakValueDictionary()
+    _known: ClassVar[WeakValueDictionary[str, Image]] = WeakValueDictionary()
 
     key: str
     packed: bytes
@@ -61,8 +61,8 @@ class Picture:
     def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError(f"a picture is frozen; {name} cannot be set")
 
-    def __reduce__(self) -> tuple[type[Picture], tuple[bytes, tuple[int, ...]]]:
-        return Picture, (self.packed, self.shape)
+    def __reduce__(self) -> tuple[type[Image], tuple[bytes, tuple[int, ...]]]:
+        return Image, (self.packed, self.shape)
 
     def __repr__(self) -> str:
         return f"[picture {self.key}]"
@@ -97,7 +97,7 @@ class Scene:
         caption: What a person is told instead. A model never sees it; a warm start may teach it to say it.
     """
 
-    parts: tuple[str | Picture, ...]
+    parts: tuple[str | Image, ...]
     caption: str = field(default="", compare=False)
 
     def __add__(self, other: Content) -> Scene:
@@ -111,9 +111,9 @@ class Scene:
         return "\n".join(part if isinstance(part, str) else repr(part) for part in self.parts)
 
     @property
-    def pictures(self) -> tuple[Picture, ...]:
+    def pictures(self) -> tuple[Image, ...]:
         """The pictures in reading order."""
-        return tuple(part for part in self.parts if isinstance(part, Picture))
+        return tuple(part for part in self.parts if isinstance(part, Image))
 
 
 Content = str | Scene
@@ -128,9 +128,9 @@ def join(separator: str, parts: Iterable[Content]) -> Content:
     return _merged(piece for n, part in enumerate(kept) for piece in ((separator,) * (n > 0) + _parts(part)))
 
 
-def _merged(pieces: Iterable[str | Picture]) -> Scene:
+def _merged(pieces: Iterable[str | Image]) -> Scene:
     """A scene of these pieces; texts that meet become one."""
-    found = list[str | Picture]()
+    found = list[str | Image]()
     for piece in pieces:
         last = found[-1] if found else None
         if isinstance(piece, str) and isinstance(last, str):
@@ -140,7 +140,7 @@ def _merged(pieces: Iterable[str | Picture]) -> Scene:
     return Scene(tuple(found))
 
 
-def _parts(content: Content) -> tuple[str | Picture, ...]:
+def _parts(content: Content) -> tuple[str | Image, ...]:
     return (content,) if isinstance(content, str) else content.parts
 
 
@@ -184,8 +184,8 @@ def observed(value: Any, caption: str = "") -> Content:
             f"the environment observes {_kind(value)}; return a text, a picture (uint8 [height, width, 3]), a sequence "
             "of both, or a mapping with text and image."
         )
-    found = tuple(Picture(part) if isinstance(part, np.ndarray) else part for part in parts)
-    if any(isinstance(part, Picture) for part in found):
+    found = tuple(Image(part) if isinstance(part, np.ndarray) else part for part in parts)
+    if any(isinstance(part, Image) for part in found):
         return Scene(tuple(part for part in found if part), caption)
     return "\n".join(str(part) for part in found)
 
@@ -203,7 +203,7 @@ class Placed:
 
     start: int
     end: int
-    picture: Picture
+    picture: Image
 
     def moved(self, by: int) -> Placed:
         """The same picture `by` positions further on."""

@@ -83,7 +83,9 @@ def matrices(number: int, folder: Path) -> str | None:
 
 def overrides(number: int, folder: Path) -> str | None:
     rng = random.Random(number)
-    key = rng.choice(["seed", "env.kwargs.x", "algo.plans", "engine.extra", "a.b.c", "train", "", ".", "env..x"])
+    key = rng.choice(
+        ["seed", "env.kwargs.x", "algo.num_blueprints", "engine.extra", "a.b.c", "train", "", ".", "env..x"]
+    )
     value = rng.choice([*map(str, NASTY), "[" * 300, "{a: &a [*a]}", "!!python/name:os.system", "2024-01-01", "\x00"])
     return held(lambda: dump_config(load_config(None, [f"{key}={value}"])))
 

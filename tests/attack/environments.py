@@ -73,7 +73,7 @@ def all_fails(number: int, folder: Path) -> str | None:
 _SETTINGS = """
 env: {name: "gym:support.rogue:RogueBroken-v0", step_limit: 4, kwargs: {train_tasks: 8, valid_tasks: 8}}
 agent: {name: flat, max_context: 160, flat: {max_tokens: 4}}
-algo: {name: grpo, tasks: 4, samples: 4}
+algo: {name: grpo, tasks: 4, group_size: 4}
 train: {iterations: 2, eval_tasks: 4}
 """
 _COMMANDS = (

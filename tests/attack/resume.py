@@ -42,17 +42,17 @@ _BASE: dict[str, Any] = {
     | {"max_live": 6, "learner": {"lr": 1e-3, "mini_batches": 2}},
 }
 _RUNS: tuple[dict[str, Any], ...] = (
-    {"algo": {"name": "himac", "tasks": 2, "plans": 3, "executions": 3}, "agent": {"name": "hierarchical"}},
-    {"algo": {"name": "ppo", "tasks": 2, "samples": 4, "reward_kl": 0.05}, "agent": {"name": "flat"}},
-    {"algo": {"name": "grpo", "tasks": 2, "samples": 4}, "agent": {"name": "flat"}, "env": {"workers": 2}},
-    {"algo": {"name": "hiper", "tasks": 2, "samples": 4}, "agent": {"name": "hiper"}},
+    {"algo": {"name": "himac", "tasks": 2, "num_blueprints": 3, "num_rollouts": 3}, "agent": {"name": "hierarchical"}},
+    {"algo": {"name": "ppo", "tasks": 2, "group_size": 4, "reward_kl": 0.05}, "agent": {"name": "flat"}},
+    {"algo": {"name": "grpo", "tasks": 2, "group_size": 4}, "agent": {"name": "flat"}, "env": {"workers": 2}},
+    {"algo": {"name": "hiper", "tasks": 2, "group_size": 4}, "agent": {"name": "hiper"}},
     {
-        "algo": {"name": "himac", "tasks": 2, "plans": 3, "executions": 3},
+        "algo": {"name": "himac", "tasks": 2, "num_blueprints": 3, "num_rollouts": 3},
         "agent": {"name": "hierarchical"},
         "train": {"rollout_workers": 2},
     },
     {
-        "algo": {"name": "himac-plus", "tasks": 2, "plans": 2, "executions": 2},
+        "algo": {"name": "himac-plus", "tasks": 2, "num_blueprints": 2, "num_rollouts": 2},
         "agent": {"name": "hierarchical"},
         "train": {"learner": {"lr": 1e-3, "mini_batches": 2, "epochs": 2, "apart": True, "target_kl": 0.02}},
     },

@@ -23,7 +23,7 @@ CONFIG: dict[str, Any] = {
     "init": {"vocab_size": 512, "hidden_size": 16, "layers": 1, "heads": 2, "kv_heads": 1, "max_position": 512},
     "env": {"name": "alfworld", "kwargs": {"data": "builtin:small"}, "step_limit": 4},
     "agent": {"max_context": 512, "planner": {"max_tokens": 96}, "executor": {"step_limit": 2, "max_tokens": 20}},
-    "algo": {"name": "himac", "tasks": 1, "plans": 2, "executions": 2},
+    "algo": {"name": "himac", "tasks": 1, "num_blueprints": 2, "num_rollouts": 2},
     "warmstart": {"games": 4, "passes": 1},
     "train": {"iterations": 1, "eval_every": 1, "eval_tasks": 1},
 }
@@ -123,7 +123,7 @@ COMMANDS: tuple[Case, ...] = (
     ((*TRAIN, "agent.max_context=1", *MODEL), "agent.max_context", None),
     ((*EVAL, "agent.max_context=1", *MODEL), "agent.max_context", None),
     (("warmstart", "c.yaml", "warm", "agent.max_context=100", *MODEL), "agent.max_context", None),
-    ((*TRAIN, "algo.name=grpo", "algo.plans=3"), "'algo.plans'", None),
+    ((*TRAIN, "algo.name=grpo", "algo.num_blueprints=3"), "'algo.num_blueprints'", None),
     ((*TRAIN, "algo.name=grpo", "agent.name=hiper", *MODEL), "agent.name=flat", None),
     ((*EVAL, "--resume", "--overwrite", *MODEL), "", None),
     ((*EVAL, "--split", "trian", *MODEL), "no split 'trian'", None),

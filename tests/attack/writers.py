@@ -20,7 +20,7 @@ _CONFIG = {
     "init": {"vocab_size": 400, "hidden_size": 16, "layers": 1, "heads": 2, "kv_heads": 1, "max_position": 512},
     "env": {"name": "alfworld", "kwargs": {"data": "builtin:small"}, "step_limit": 3},
     "agent": {"max_context": 512, "planner": {"max_tokens": 96}, "executor": {"max_tokens": 20}},
-    "algo": {"name": "himac", "tasks": 2, "plans": 2, "executions": 2},
+    "algo": {"name": "himac", "tasks": 2, "num_blueprints": 2, "num_rollouts": 2},
     "train": {"iterations": 2, "checkpoint_every": 1, "eval_every": 1, "eval_tasks": 2},
 }
 

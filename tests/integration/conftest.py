@@ -29,7 +29,7 @@ TINY: dict[str, Any] = {
         "planner": {"max_subgoals": 5, "max_tokens": 96},
         "executor": {"step_limit": 6, "max_tokens": 20},
     },
-    "algo": {"name": "himac", "tasks": 2, "plans": 3, "executions": 3},
+    "algo": {"name": "himac", "tasks": 2, "num_blueprints": 3, "num_rollouts": 3},
     "warmstart": {"games": 20, "passes": 10, "batch_tokens": 1200, "lr": 0.02, "formats": ["hierarchical", "flat"]},
     "train": {
         "iterations": 3,

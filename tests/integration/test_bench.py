@@ -57,7 +57,7 @@ def run_twice(cli: Cli, path: Path) -> Path:
     stamps = {path: path.stat().st_mtime_ns for path in (out / "runs").rglob("*") if path.is_file()}
     done = cli.run("bench", "out/matrix.yaml", "--output", "out")
     assert done.code == 0, done.err
-    assert "2 cells, 2 of them finished" in done.out
+    assert "2 runs, 2 of them finished" in done.out
     assert stamps == {path: path.stat().st_mtime_ns for path in (out / "runs").rglob("*") if path.is_file()}
     (out / "tables.md").unlink()
     assert cli.run("bench", "--tables", "out").code == 0

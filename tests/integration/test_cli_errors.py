@@ -49,7 +49,7 @@ def trained(tiny_yaml: Path, tiny_model: Path, tmp_path_factory: pytest.TempPath
     ("override", "parts"),
     [
         ("train.iteration=3", ["unknown configuration key 'train.iteration'", "did you mean 'iterations'?"]),
-        ("algo.plan=3", ["unknown configuration key 'algo.plan'", "did you mean 'plans'?"]),
+        ("algo.rollouts=3", ["unknown configuration key 'algo.rollouts'", "did you mean 'num_rollouts'?"]),
         ("zzz=3", ["unknown configuration key 'zzz'", "known keys here"]),
         ("train.iterations=0", ["'train.iterations'", "greater than 0", "got 0"]),
         ("train.learner.lr=fast", ["'train.learner.lr'", "got 'fast'"]),
@@ -193,9 +193,28 @@ def test_truncated_weights(cli: Cli, tiny_yaml: Path, tiny_model: Path) -> None:
 def test_resume_with_another_configuration(cli: Cli, tiny_yaml: Path, tiny_model: Path, trained: Path) -> None:
     run = shutil.copytree(trained, cli.folder / "run")
     before = contents(run)
-    done = cli.run("train", tiny_yaml, "--model", tiny_model, "--run-dir", run, "--resume", "algo.plans=4")
-    check(done, 5, "another configuration", "algo.plans (3 -> 4)", "use a new --run-dir")
+    done = cli.run("train", tiny_yaml, "--model", tiny_model, "--run-dir", run, "--resume", "algo.num_blueprints=4")
+    check(done, 5, "another configuration", "algo.num_blueprints (3 -> 4)", "use a new --run-dir")
     assert contents(run) == before
+
+
+def test_a_run_saved_with_former_names_goes_on(cli: Cli, tiny_yaml: Path, tiny_model: Path, trained: Path) -> None:
+    run = shutil.copytree(trained, cli.folder / "run")
+    former = {"num_blueprints:": "plans:", "num_rollouts:": "executions:"}
+    saved, metrics = ((run / name).read_text(encoding="utf-8") for name in ("config.yaml", "metrics.jsonl"))
+    text = saved
+    for present, name in former.items():
+        text = text.replace(present, name)
+    assert text != saved
+    (run / "config.yaml").write_text(text, encoding="utf-8")
+    done = cli.run(
+        "train", tiny_yaml, "--model", tiny_model, "--run-dir", run, "--resume", "train.iterations=1", "algo.plans=3"
+    )
+    assert done.code == 0, done.err
+    assert done.err.count("algo.plans is now algo.num_blueprints") == 1, "of file and command line once"
+    assert done.err.count("algo.executions is now algo.num_rollouts") == 1
+    assert (run / "config.yaml").read_text(encoding="utf-8") == saved
+    assert (run / "metrics.jsonl").read_text(encoding="utf-8") == metrics
 
 
 def test_resume_of_nothing(cli: Cli, tiny_yaml: Path) -> None:

@@ -33,7 +33,7 @@ SMALL = [
     "env.step_limit=5",
     "agent.executor.step_limit=4",
     "agent.planner.max_tokens=48",
-    "algo={name: himac, tasks: 2, plans: 2, executions: 2}",
+    "algo={name: himac, tasks: 2, num_blueprints: 2, num_rollouts: 2}",
     "warmstart={games: 30, passes: 5, batch_tokens: 1200, lr: 0.02, context_weight: 0.0}",
     "warmstart.formats=[hierarchical, captions]",
     "train.iterations=2",
@@ -124,7 +124,7 @@ def test_demonstrations_are_spelled_as_episodes_are(warm: str) -> None:
 
 
 def test_a_flat_agent_sees_pictures_too(warm: str, tmp_path: Path) -> None:
-    config = configuration(f"model.path={warm}", "agent.name=flat", "algo={name: grpo, tasks: 2, samples: 2}")
+    config = configuration(f"model.path={warm}", "agent.name=flat", "algo={name: grpo, tasks: 2, group_size: 2}")
     with build_runtime(config) as runtime:
         episodes: list[Episode] = evaluate(runtime, runtime.benchmark.tasks("valid")[:2])
         write_results(tmp_path / "results.jsonl", episodes, "h")

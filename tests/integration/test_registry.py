@@ -191,7 +191,7 @@ def test_one_iteration_elsewhere(
     algorithm: str, benchmark: str, models: Callable[[str], tuple[Path, Path]], tmp_path: Path
 ) -> None:
     # Of 24 blueprints some can be executed.
-    changes = ["algo.plans=12", "algo.executions=2"] if algorithm == "himac" else []
+    changes = ["algo.num_blueprints=12", "algo.num_rollouts=2"] if algorithm == "himac" else []
     one_iteration(algorithm, *models(benchmark), tmp_path / "run", *changes)
 
 

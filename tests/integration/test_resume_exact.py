@@ -31,11 +31,11 @@ from support.learning import AGENTS, WORDS, make_toy_model, toy_config
 from support.order import OrderSensitive, Wordy, order_sensitive
 
 SMALL: dict[str, dict[str, Any]] = {
-    "himac": {"tasks": 4, "plans": 4, "executions": 3},
-    "himac-plus": {"tasks": 4, "plans": 2, "executions": 3, "branches": 2},
-    "grpo": {"tasks": 4, "samples": 4},
-    "ppo": {"tasks": 4, "samples": 4, "reward_kl": 0.05},
-    "hiper": {"tasks": 4, "samples": 4},
+    "himac": {"tasks": 4, "num_blueprints": 4, "num_rollouts": 3},
+    "himac-plus": {"tasks": 4, "num_blueprints": 2, "num_rollouts": 3, "branches": 2},
+    "grpo": {"tasks": 4, "group_size": 4},
+    "ppo": {"tasks": 4, "group_size": 4, "reward_kl": 0.05},
+    "hiper": {"tasks": 4, "group_size": 4},
 }
 
 
@@ -184,7 +184,7 @@ PICTURES: dict[str, Any] = {
     "env": {"name": "sokoban", "kwargs": {"data": "builtin:short", "observation": "image", "image_size": 96}}
     | {"step_limit": 5},
     "agent": {"name": "flat", "max_context": 512, "flat": {"max_tokens": 8, "thoughts": False}},
-    "algo": {"name": "grpo", "tasks": 2, "samples": 3},
+    "algo": {"name": "grpo", "tasks": 2, "group_size": 3},
     "warmstart": {"games": 6, "passes": 3, "batch_tokens": 600, "formats": ["flat"]}
     | {"freeze_vision": True, "checkpoint_steps": 3},
     "train": {"iterations": 3, "eval_every": 2, "eval_tasks": 3, "checkpoint_every": 1, "keep_checkpoints": 1000}

@@ -121,7 +121,7 @@ def test_killed_and_resumed(
 def test_a_critic_is_resumed_exactly(cli: Cli, paying_yaml: Path, tiny_model: Path) -> None:
     """Value heads, their optimiser state and the critic's warm-up; killed while the second update is under way."""
     learner = ["train.learner.value_warmup=1", "train.learner.credit=dgpo", "train.learner.kl_coef=0"]
-    settings = ["algo={name: ppo, tasks: 2, samples: 3, reward_kl: 0.05}", "agent.name=flat", *learner]
+    settings = ["algo={name: ppo, tasks: 2, group_size: 3, reward_kl: 0.05}", "agent.name=flat", *learner]
     start = ("train", paying_yaml, "--model", tiny_model, "train.eval_every=0", *settings)
     assert cli.run(*start, "--run-dir", "whole").code == 0
     run, _ = kill_and_resume(cli, start, [after("metrics.jsonl", 1)])

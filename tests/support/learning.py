@@ -78,13 +78,13 @@ CASES: dict[str, tuple[int, float, tuple[str, ...]]] = {
     "hiper": (14, 6e-4, ("flat",)),
 }
 ALGORITHMS: dict[str, dict[str, Any]] = {
-    "himac": {"name": "himac", "tasks": 12, "plans": 8, "executions": 8},
-    "himac-plus": {"name": "himac-plus", "tasks": 12, "plans": 3, "executions": 3},
-    "grpo": {"name": "grpo", "tasks": 12, "samples": 8},
-    "rloo": {"name": "rloo", "tasks": 12, "samples": 8},
-    "gigpo": {"name": "gigpo", "tasks": 12, "samples": 8},
-    "ppo": {"name": "ppo", "tasks": 12, "samples": 8},
-    "hiper": {"name": "hiper", "tasks": 12, "samples": 8},
+    "himac": {"name": "himac", "tasks": 12, "num_blueprints": 8, "num_rollouts": 8},
+    "himac-plus": {"name": "himac-plus", "tasks": 12, "num_blueprints": 3, "num_rollouts": 3},
+    "grpo": {"name": "grpo", "tasks": 12, "group_size": 8},
+    "rloo": {"name": "rloo", "tasks": 12, "group_size": 8},
+    "gigpo": {"name": "gigpo", "tasks": 12, "group_size": 8},
+    "ppo": {"name": "ppo", "tasks": 12, "group_size": 8},
+    "hiper": {"name": "hiper", "tasks": 12, "group_size": 8},
 }
 WORDS = {"hiper": (RULES, "KEEP\n> red", "SWITCH: say red\n> red")}
 # Cards of a sub-goal and of an action, passes and learning rate, with which about a third of the sampled episodes

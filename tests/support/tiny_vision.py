@@ -15,7 +15,7 @@ from himac.config import VisionInitConfig
 from himac.models.init_model import init_model
 from himac.models.loading import load_model
 from himac.models.vision import processor
-from himac.scene import Picture, Placed, Prompt
+from himac.scene import Image, Placed, Prompt
 from himac.types import Role, Row
 
 ARCHITECTURES = ("qwen2.5-vl", "qwen3-vl")
@@ -75,16 +75,16 @@ def load_spread(path: Path) -> tuple[Any, Any]:
     return spread(model), tokenizer
 
 
-def picture(seed: int, height: int = 24, width: int = 32) -> Picture:
-    return Picture(np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8))
+def picture(seed: int, height: int = 24, width: int = 32) -> Image:
+    return Image(np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8))
 
 
-def prompt(tokenizer: Any, parts: Sequence[int | Picture], seed: int = 0) -> Prompt:
+def prompt(tokenizer: Any, parts: Sequence[int | Image], seed: int = 0) -> Prompt:
     """So many random tokens for each number, and each picture as the tokenizer spells it."""
     rng = np.random.default_rng(seed)
     ids, placed = list[int](), list[Placed]()
     for part in parts:
-        if isinstance(part, Picture):
+        if isinstance(part, Image):
             spelled = tokenizer.picture_ids(part)
             placed += [one.moved(len(ids)) for one in spelled.pictures]
             ids += spelled
@@ -121,7 +121,7 @@ def plain_logprobs(model: Any, tokens: Sequence[int], pictures: Sequence[Placed]
     return scores.gather(1, torch.tensor(list(tokens[1:]))[:, None])[:, 0]
 
 
-def picture_row(tokenizer: Any, parts: Sequence[int | Picture], seed: int = 0, advantage: float = 1.0) -> Row:
+def picture_row(tokenizer: Any, parts: Sequence[int | Image], seed: int = 0, advantage: float = 1.0) -> Row:
     """A row whose trained tokens are about half of the text tokens."""
     made = prompt(tokenizer, parts, seed)
     ids = np.array(made, np.int32)

@@ -23,13 +23,13 @@ def test_defaults_without_a_file() -> None:
 
 
 def test_saved_and_loaded_again(tmp_path: Path) -> None:
-    config = load_config(None, ["algo={name: grpo, samples: 3}", "train.learner.lr=3e-5", "env.kwargs.noise=0.2"])
+    config = load_config(None, ["algo={name: grpo, group_size: 3}", "train.learner.lr=3e-5", "env.kwargs.noise=0.2"])
     save_config(config, tmp_path / "c.yaml")
     assert load_config(tmp_path / "c.yaml") == config
     assert yaml.safe_load(dump_config(config))["algo"] == {
         "name": "grpo",
         "tasks": 16,
-        "samples": 3,
+        "group_size": 3,
         "resample": 0,
         "std": "population",
     }
@@ -64,10 +64,10 @@ def test_overrides_apply_in_order_over_the_file(tmp_path: Path) -> None:
 
 
 def test_one_switch_takes_the_hierarchy_away(tmp_path: Path) -> None:
-    algo = {"tasks": 4, "plans": 6, "executions": 5, "std": "none", "resample": 2}
+    algo = {"tasks": 4, "num_blueprints": 6, "num_rollouts": 5, "std": "none", "resample": 2}
     tree = {"algo": algo | {"hierarchy": False}, "agent": {"max_context": 700}, "warmstart": {"passes": 3}}
     config = parse_config(tree)
-    assert config.algo == GrpoConfig(tasks=4, samples=5, std="none", resample=2)
+    assert config.algo == GrpoConfig(tasks=4, group_size=5, std="none", resample=2)
     assert (config.agent.name, config.agent.max_context) == ("flat", 700)
     assert (config.warmstart.formats, config.warmstart.passes) == (("flat",), 3)
     save_config(config, tmp_path / "c.yaml")
@@ -89,7 +89,7 @@ def test_himac_plus_brings_the_learner_it_was_measured_with(tmp_path: Path) -> N
 
 
 FILE = """
-algo: {name: himac, tasks: 3, plans: 4, executions: 5, std: none}
+algo: {name: himac, tasks: 3, num_blueprints: 4, num_rollouts: 5, std: none}
 agent: {name: hierarchical, max_context: 300}
 warmstart: {formats: [hierarchical], passes: 3}
 """
@@ -104,13 +104,15 @@ def test_another_method_replaces_what_the_file_says_for_its_own(
     assert (config.agent.name, config.agent.max_context) == ("flat", 300)
     assert (config.warmstart.formats, config.warmstart.passes) == (("flat",), 3)
     (said,) = (record.getMessage() for record in caplog.records)
-    assert said.endswith(": algo.plans, algo.executions, agent.name, warmstart.formats")
+    assert said.endswith(": algo.num_blueprints, algo.num_rollouts, agent.name, warmstart.formats")
 
 
-@pytest.mark.parametrize("overrides", [["algo.name=grpo", "algo.plans=3"], ["algo.plans=3", "algo.name=grpo"]])
+@pytest.mark.parametrize(
+    "overrides", [["algo.name=grpo", "algo.num_blueprints=3"], ["algo.num_blueprints=3", "algo.name=grpo"]]
+)
 def test_a_typed_key_of_another_method_is_refused(tmp_path: Path, overrides: list[str]) -> None:
     (tmp_path / "c.yaml").write_text(FILE, encoding="utf-8")
-    with pytest.raises(ConfigError, match=r"unknown configuration key 'algo\.plans'"):
+    with pytest.raises(ConfigError, match=r"unknown configuration key 'algo\.num_blueprints'"):
         load_config(tmp_path / "c.yaml", overrides)
 
 
@@ -130,7 +132,7 @@ def test_a_typed_key_of_another_method_is_refused(tmp_path: Path, overrides: lis
 def test_agent_and_demonstrations_follow_unless_they_are_given(
     tmp_path: Path, overrides: list[str], agent: str, formats: tuple[str, ...]
 ) -> None:
-    (tmp_path / "c.yaml").write_text("algo: {plans: 3}\nwarmstart: {passes: 3}\n", encoding="utf-8")
+    (tmp_path / "c.yaml").write_text("algo: {num_blueprints: 3}\nwarmstart: {passes: 3}\n", encoding="utf-8")
     config = load_config(tmp_path / "c.yaml", overrides)
     assert (config.agent.name, config.warmstart.formats) == (agent, formats)
 
@@ -149,11 +151,14 @@ def test_an_empty_file_means_the_defaults(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("algo.plan=3", r"^unknown configuration key 'algo\.plan'; did you mean 'plans'\?$"),
+        ("algo.rollouts=3", r"^unknown configuration key 'algo\.rollouts'; did you mean 'num_rollouts'\?$"),
         ("train.learner.l=3", r"^unknown configuration key 'train\.learner\.l'; did you mean 'lr'\?$"),
         ("agent.executor.zzz=3", r"known keys here: failure_keywords, max_repeats"),
-        ("algo={name: grpo, plans: 3}", r"^unknown configuration key 'algo\.plans'"),
-        ("algo.plans=1", r"^configuration key 'algo\.plans': .*greater than or equal to 2 \(got 1\)$"),
+        ("algo={name: grpo, num_blueprints: 3}", r"^unknown configuration key 'algo\.num_blueprints'"),
+        (
+            "algo.num_blueprints=1",
+            r"^configuration key 'algo\.num_blueprints': .*greater than or equal to 2 \(got 1\)$",
+        ),
         ("train.learner.clip_low=0", r"'train\.learner\.clip_low'.*greater than 0"),
         ("env.invalid_penalty=1", r"'env\.invalid_penalty'.*less than or equal to 0"),
         ("seed=x", r"'seed'.*\(got 'x'\)"),
@@ -293,8 +298,8 @@ def test_an_unknown_algorithm_is_told_with_those_there_are(monkeypatch: pytest.M
 
 
 def test_suggestions_know_the_chosen_algorithm_and_engine() -> None:
-    with pytest.raises(ConfigError, match=r"'algo\.sample'; did you mean 'samples'\?"):
-        load_config(None, ["algo={name: grpo, sample: 3}"])
+    with pytest.raises(ConfigError, match=r"'algo\.groups'; did you mean 'group_size'\?"):
+        load_config(None, ["algo={name: grpo, groups: 3}"])
     with pytest.raises(ConfigError, match=r"'engine\.concurency'; did you mean 'concurrency'\?"):
         load_config(None, ["engine.name=openai", "engine.concurency=3"])
 
@@ -335,4 +340,4 @@ def test_algorithms_differ_in_every_key() -> None:
     old = Config()
     new = old.model_copy(update={"algo": GrpoConfig()})
     assert "algo.name (himac -> grpo)" in difference(old, new)
-    assert "algo.samples (None -> 8)" in difference(old, new)
+    assert "algo.group_size (None -> 8)" in difference(old, new)

@@ -76,7 +76,7 @@ def test_the_algorithm(monkeypatch: pytest.MonkeyPatch) -> None:
     points = [EntryPoint(*named.groups(), "himac.algorithms")]
     monkeypatch.setattr("himac.config.entry_points", lambda group: points)
     small = ["env.step_limit=6", "agent.max_context=400"]
-    cfg = load_config(None, ["algo={name: reinforce, tasks: 2, samples: 4}", *small])
+    cfg = load_config(None, ["algo={name: reinforce, tasks: 2, group_size: 4}", *small])
     assert (cfg.agent.name, cfg.warmstart.formats, cfg.algo.value_heads) == ("flat", ("flat",), 0)
 
     rng = random.Random(0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import re
 import resource
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 import himac
 from himac.config import HimacConfig
 from himac.config_file import load_config
+from himac.renamed import RENAMED
 from himac.rollout.runtime import build_benchmark
 from himac.train.factory import check_training
 
@@ -41,6 +43,13 @@ def test_every_shipped_configuration_loads(path: Path, tmp_path: Path, monkeypat
         build_benchmark(config)
 
 
+def test_no_shipped_file_has_a_former_name() -> None:
+    keys = "|".join(key.rpartition(".")[2] for key in RENAMED)
+    files = sorted((ROOT / "configs").rglob("*.yaml"))
+    assert len(files) > len(CONFIGS)
+    assert [path for path in files if re.search(rf"\b({keys}):", path.read_text(encoding="utf-8"))] == []
+
+
 @pytest.mark.parametrize(
     ("benchmark", "view", "step_limit", "context"), [("alfworld", "full", 50, 2560), ("webshop", "text", 15, 4608)]
 )
@@ -49,7 +58,7 @@ def test_the_papers_settings(benchmark: str, view: str, step_limit: int, context
     config = load_config(ROOT / "configs" / benchmark / f"qwen2.5-{size}.yaml")
     env, agent, learner = config.env, config.agent, config.train.learner
     assert (env.name, env.kwargs["view"], env.step_limit) == (benchmark, view, step_limit)
-    assert config.algo == HimacConfig(tasks=16, plans=8, executions=8)
+    assert config.algo == HimacConfig(tasks=16, num_blueprints=8, num_rollouts=8)
     assert (agent.name, agent.max_context, agent.executor.step_limit) == ("hierarchical", context, step_limit)
     assert agent.planner.temperature == agent.executor.temperature == 1.0
     assert agent.planner.max_tokens == agent.executor.max_tokens == 512

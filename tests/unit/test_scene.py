@@ -13,28 +13,28 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from himac.errors import EnvironmentFailureError
-from himac.scene import Picture, Placed, Prompt, Scene, in_words, join, observed, pictures_in, plain, retold
+from himac.scene import Image, Placed, Prompt, Scene, in_words, join, observed, pictures_in, plain, retold
 
 
 def pixels(seed: int, height: int = 4, width: int = 6) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
-A, B = Picture(pixels(1)), Picture(pixels(2))
+A, B = Image(pixels(1)), Image(pixels(2))
 
 
 def test_equal_pictures_are_one_object() -> None:
-    assert Picture(pixels(1).copy()) is A is not B
+    assert Image(pixels(1).copy()) is A is not B
     assert pickle.loads(pickle.dumps(A)) is A is copy.deepcopy(A)
     assert A.key != B.key
-    assert Picture(pixels(1).reshape(6, 4, 3)).key != A.key  # the same bytes in another shape
+    assert Image(pixels(1).reshape(6, 4, 3)).key != A.key  # the same bytes in another shape
     np.testing.assert_array_equal(A.pixels, pixels(1))
     assert A.size == (4, 6)
 
 
 def test_a_picture_is_frozen_and_keeps_its_own_copy() -> None:
     array = pixels(3)
-    one = Picture(array)
+    one = Image(array)
     array[:] = 0
     np.testing.assert_array_equal(one.pixels, pixels(3))
     with pytest.raises(ValueError, match="read-only"):
@@ -44,15 +44,15 @@ def test_a_picture_is_frozen_and_keeps_its_own_copy() -> None:
 
 
 def test_pictures_nobody_holds_are_forgotten() -> None:
-    key = Picture(pixels(77)).key
+    key = Image(pixels(77)).key
     gc.collect()
-    assert key not in Picture._known
+    assert key not in Image._known
 
 
 def test_a_picture_from_elsewhere_is_the_same() -> None:
     data = pickle.dumps((A, [A, B]))
-    known = dict(Picture._known)
-    Picture._known.clear()
+    known = dict(Image._known)
+    Image._known.clear()
     try:
         one, (two, three) = pickle.loads(data)
         assert one is two
@@ -60,13 +60,13 @@ def test_a_picture_from_elsewhere_is_the_same() -> None:
         assert (one.key, three.key) == (A.key, B.key)
         np.testing.assert_array_equal(one.pixels, A.pixels)
     finally:
-        Picture._known.update(known)
+        Image._known.update(known)
 
 
 def test_a_drawn_board_is_small() -> None:
     board = np.zeros((256, 256, 3), np.uint8)
     board[::16] = 200
-    assert len(pickle.dumps(Picture(board))) < board.size / 100
+    assert len(pickle.dumps(Image(board))) < board.size / 100
 
 
 @pytest.mark.parametrize("value", [np.zeros((2, 2), np.uint8), np.zeros((2, 2, 3)), np.zeros((0, 2, 3), np.uint8)])

@@ -31,7 +31,7 @@ class FlatAlgorithm(ABC, Generic[C]):
         """The one phase."""
 
         def sample(tasks: Sequence[Task]) -> list[list[Episode]]:
-            return self.sampler.rollout(tasks, self.config.samples, derive_seed(at.seed, "sample"), at.env_seed)
+            return self.sampler.rollout(tasks, self.config.group_size, derive_seed(at.seed, "sample"), at.env_seed)
 
         groups, metrics = sample_groups("", at, tasks, sample, self.config.resample, other_tasks(at, tasks))
         return PhaseOutcome(self.rows(groups), groups, metrics=metrics)

@@ -40,7 +40,9 @@ class Himac:
         """Phase A, lines 4-9: sampled blueprints under the greedy executor; gradient on blueprint tokens only."""
 
         def sample(tasks: Sequence[Task]) -> list[list[Episode]]:
-            blueprints = self.sampler.propose(tasks, self.config.plans, derive_seed(at.seed, "plan"), at.env_seed)
+            blueprints = self.sampler.propose(
+                tasks, self.config.num_blueprints, derive_seed(at.seed, "plan"), at.env_seed
+            )
             seed = derive_seed(at.seed, "greedy")
             return self.sampler.score(tasks, blueprints, seed, at.env_seed, self.config.score_executions)
 
@@ -64,7 +66,7 @@ class Himac:
         queues = [iter(pairs) for pairs in kept if pairs]
 
         def sample(pairs: Sequence[tuple[Task, Subgoals]]) -> list[list[Episode]]:
-            copies = [[Proposal.given(z)] * self.config.executions for _, z in pairs]
+            copies = [[Proposal.given(z)] * self.config.num_rollouts for _, z in pairs]
             chosen = [task for task, _ in pairs]
             return self.sampler.execute(chosen, copies, derive_seed(at.seed, "sample"), at.env_seed)
 

@@ -42,7 +42,7 @@ class HimacPlus:
 
     def nested(self, at: PhaseContext, tasks: Sequence[Task], carry: Any) -> PhaseOutcome:
         """Sampled blueprints, each executed several times; gradient on blueprint tokens and on executor tokens."""
-        plans, copies = self.config.plans, self.config.executions
+        plans, copies = self.config.num_blueprints, self.config.num_rollouts
 
         def sample(tasks: Sequence[Task]) -> list[list[Episode]]:
             blueprints = self.sampler.propose(tasks, plans, derive_seed(at.seed, "plan"), at.env_seed)

@@ -85,7 +85,7 @@ class Matrix(BaseModel):
                 raise ValueError(f"target of '{name}', which is no task; tasks are {', '.join(self.tasks)}")
         for chosen in (self.overrides, *self.methods.values(), *self.tasks.values()):
             for key in chosen.keys() & _OWN:
-                raise ValueError(f"'{key}' is the same for all cells; set the matrix's own key '{_OWN[key]}'")
+                raise ValueError(f"'{key}' is the same for all runs; set the matrix's own key '{_OWN[key]}'")
         for method, overrides in self.methods.items():
             if overrides.get(_KIND, "train") not in ("train", "eval"):
                 raise ValueError(f"kind of method '{method}' is '{overrides[_KIND]}', not train or eval")

@@ -61,7 +61,7 @@ def publish(output: Path) -> list[Path]:
     failed = {name: record for name, record in records.items() if record["code"] != 0}
     done = [record for name, record in records.items() if name not in failed]
     if not done:
-        raise DataError(f"{output} has no finished cell; run `himac bench` until one is.")
+        raise DataError(f"{output} has no finished run; start `himac bench` until one is.")
     seconds = defaultdict[str, float](float)  # an evaluation keeps what an attempt that failed has finished
     for record in read_cells(output):
         seconds[record["cell"]] += record["seconds"]
@@ -72,7 +72,7 @@ def publish(output: Path) -> list[Path]:
         page += f"\nTrained on {'; '.join(map(in_words, machines))}.\n"
     if failed:
         rows = [(name, str(record["error"])) for name, record in sorted(failed.items())]
-        page += f"\n## Failed cells\n\n{markdown_table(('cell', 'error'), rows)}\n"
+        page += f"\n## Failed runs\n\n{markdown_table(('run', 'error'), rows)}\n"
     with WriteGuard(f"tables in {output}"):
         write_text(output / "results.json", json.dumps(_json(matrix, cells, failed, machines), indent=2))
         write_text(output / "tables.md", inert(page.rstrip("\n")))

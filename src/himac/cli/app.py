@@ -206,7 +206,7 @@ def bench(
     ] = None,
     only: Annotated[list[str] | None, typer.Option("--only", help="Methods to run, e.g. himac,grpo.")] = None,
     seeds: Annotated[list[str] | None, typer.Option("--seeds", help="In place of the matrix's, e.g. 0,1.")] = None,
-    jobs: Annotated[int | None, typer.Option("--jobs", min=1, help="Cells at a time, within the cores.")] = None,
+    jobs: Annotated[int | None, typer.Option("--jobs", min=1, help="Runs at a time, within the cores.")] = None,
     tables: Annotated[Path | None, typer.Option("--tables", help="Only remake the tables of this folder.")] = None,
 ) -> None:
     """Run methods x tasks x seeds at one budget and write tables; run it again to continue."""

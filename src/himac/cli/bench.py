@@ -28,7 +28,7 @@ def bench_command(
     """Run what is not finished, then write the tables.
 
     Raises:
-        TrainingError: some cells failed; the others and the tables are complete.
+        TrainingError: some runs failed; the others and the tables are complete.
     """
     if path is None or output is None:
         raise ConfigError("give a matrix file and --output DIR, or --tables DIR to remake tables")
@@ -39,7 +39,7 @@ def bench_command(
     bench = Bench(output, matrix if jobs is None else matrix.model_copy(update={"jobs": jobs}), cells, warm)
     pending = bench.pending()
     _check(pending)
-    console.print(f"{len(cells)} cells, {len(cells) - len(pending)} of them finished -> {output}")
+    console.print(f"{len(cells)} runs, {len(cells) - len(pending)} of them finished -> {output}")
     failed = _run(bench, len(cells), len(pending), lambda: describe(matrix, path, output))
     if len(failed) < len(cells):
         tables_command(output)
@@ -48,7 +48,7 @@ def bench_command(
             console.print(f"failed  {outcome.job.name}: {outcome.error} (see {outcome.job.log})")
         first = failed[0]
         raise TrainingError(
-            f"{len(failed)} of {len(cells)} cells failed, the first was {first.job.name} ({first.error}); "
+            f"{len(failed)} of {len(cells)} runs failed, the first was {first.job.name} ({first.error}); "
             "repair the cause and run the same command again, which repeats only those"
         )
 
@@ -72,7 +72,7 @@ def _run(bench: Bench, total: int, pending: int, on_start: Callable[[], None]) -
     done, failed = total - pending, list[Outcome]()
     names = {cell.name for cell in bench.cells}
     with progress_bar(_WINDOW_S) as bar:
-        task = bar.add_task("cells", total=total, completed=done, note="")
+        task = bar.add_task("runs", total=total, completed=done, note="")
 
         def end(outcome: Outcome) -> None:
             nonlocal done

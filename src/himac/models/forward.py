@@ -20,7 +20,7 @@ from torch import Tensor
 from himac.errors import ModelError
 from himac.models.attention import PackedPlan, enable_attention, forward_with_plan, restarting_positions
 from himac.models.vision import insert, packed_pictures, processor, rope_positions, sees_pictures
-from himac.scene import Picture, Placed
+from himac.scene import Image, Placed
 
 logger = logging.getLogger(__name__)
 
@@ -183,7 +183,7 @@ def _probe(model: Any) -> Support:
 def _probe_pictures(model: Any, found: Support) -> None:
     """Compare a sequence of two words around a picture with the model's own forward."""
     device = model.get_input_embeddings().weight.device
-    picture = Picture(np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8))
+    picture = Image(np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8))
     pixels, grid = processor(model).pixels(picture)
     count = processor(model).count(picture)
     ids = torch.tensor([1, *[model.config.image_token_id] * count, 2], device=device)

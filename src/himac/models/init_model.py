@@ -11,11 +11,11 @@ from tokenizers import AddedToken, pre_tokenizers
 from transformers import Qwen2Config, Qwen2ForCausalLM, Qwen2Tokenizer
 
 from himac.errors import ConfigError, ModelError
+from himac.models.image_tokenizer import ImageTokenizer
 from himac.models.init_vision import IMAGE, VISION_TOKENS, image_processor, vision_language_model
 from himac.models.loading import save_weights
-from himac.models.picture_tokenizer import PictureTokenizer
 from himac.models.structured_init import structure_attention
-from himac.models.vision import PictureProcessor
+from himac.models.vision import ImageProcessor
 from himac.store.atomic import publish
 
 USER, ASSISTANT, END, PAD = "<|user|>", "<|assistant|>", "<|im_end|>", "<|pad|>"
@@ -110,8 +110,8 @@ def init_model(
         eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, do_sample=True
     )
     if vision is not None:
-        processor = PictureProcessor(image_processor(**vision))
-        tokenizer = PictureTokenizer(tokenizer, processor, model.config.image_token_id)
+        processor = ImageProcessor(image_processor(**vision))
+        tokenizer = ImageTokenizer(tokenizer, processor, model.config.image_token_id)
     target.parent.mkdir(parents=True, exist_ok=True)
     publish(target, lambda folder: save_weights(folder, model, tokenizer))
     return sum(parameter.numel() for parameter in model.parameters())

@@ -28,8 +28,8 @@ from himac.errors import ConfigError, ModelError
 from himac.files import read_json
 from himac.models.attention import enable_attention
 from himac.models.folder import check_model_folder
-from himac.models.picture_tokenizer import PictureTokenizer
-from himac.models.vision import PROCESSOR, PictureProcessor
+from himac.models.image_tokenizer import ImageTokenizer
+from himac.models.vision import PROCESSOR, ImageProcessor
 from himac.models.weights import not_finite
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -40,7 +40,7 @@ _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 def load_model(path: str | Path, dtype: str = "float32", device: str = "cpu") -> tuple[Any, Any]:
     """Load `(model, tokenizer)` from a directory in Hugging Face format.
 
-    A vision-language model comes with a `PictureTokenizer`, whose image processor it keeps too.
+    A vision-language model comes with an `ImageTokenizer`, whose image processor it keeps too.
 
     Args:
         path: Directory with `config.json`, weights, tokenizer files and, for a vision-language model, those of the
@@ -94,7 +94,7 @@ def load_model(path: str | Path, dtype: str = "float32", device: str = "cpu") ->
     enable_attention(model)
     if processor is not None:
         setattr(model, PROCESSOR, processor)
-        tokenizer = PictureTokenizer(tokenizer, processor, int(config.image_token_id))
+        tokenizer = ImageTokenizer(tokenizer, processor, int(config.image_token_id))
     return model, tokenizer
 
 
@@ -173,11 +173,11 @@ def _sees_pictures(config: Any) -> bool:
     )
 
 
-def _load_processor(folder: Path) -> PictureProcessor:
+def _load_processor(folder: Path) -> ImageProcessor:
     try:
         # Pillow's resampling, so that pixels are the same whether torchvision is installed or not.
         auto: Any = AutoImageProcessor
-        return PictureProcessor(auto.from_pretrained(folder, backend="pil", **_NOTHING_FOREIGN))
+        return ImageProcessor(auto.from_pretrained(folder, backend="pil", **_NOTHING_FOREIGN))
     except Exception as error:
         raise ModelError(
             f"The image processor in {folder} cannot be loaded ({_first_line(error)}); add preprocessor_config.json of "

@@ -22,23 +22,23 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from himac.errors import ModelError
-from himac.scene import Picture, Placed
+from himac.scene import Image, Placed
 
 PROCESSOR = "picture_processor"
-"""Attribute under which a loaded vision-language model keeps its `PictureProcessor`."""
+"""Attribute under which a loaded vision-language model keeps its `ImageProcessor`."""
 
 _PATCHES_AT_ONCE = 1 << 14
 _KEPT_BYTES = 1 << 30
 
 
-class PictureProcessor:
+class ImageProcessor:
     """A Hugging Face image processor with patch grids, asked for one picture at a time."""
 
     def __init__(self, image_processor: Any) -> None:
         self.image_processor = image_processor
         self._grids: dict[tuple[int, int], tuple[int, int, int]] = {}
 
-    def pixels(self, picture: Picture) -> tuple[NDArray[np.float32], tuple[int, int, int]]:
+    def pixels(self, picture: Image) -> tuple[NDArray[np.float32], tuple[int, int, int]]:
         """Patches float32 [p, features] and their grid (time, height, width)."""
         found = self.image_processor(images=[picture.pixels], return_tensors="np")
         if "image_grid_thw" not in found:
@@ -49,14 +49,14 @@ class PictureProcessor:
         time, height, width = (int(extent) for extent in found["image_grid_thw"][0])
         return found["pixel_values"], (time, height, width)
 
-    def grid(self, picture: Picture) -> tuple[int, int, int]:
+    def grid(self, picture: Image) -> tuple[int, int, int]:
         """Patches in time, height and width; they depend on the size alone."""
         size = picture.size
         if size not in self._grids:
             self._grids[size] = self.pixels(picture)[1]
         return self._grids[size]
 
-    def count(self, picture: Picture) -> int:
+    def count(self, picture: Image) -> int:
         """Tokens the picture fills."""
         return int(math.prod(self.grid(picture))) // int(self.image_processor.merge_size) ** 2
 
@@ -76,7 +76,7 @@ class Piece(NamedTuple):
     """Tokens `first` to before `last` of a picture, from position `at` of a pass on."""
 
     at: int
-    picture: Picture
+    picture: Image
     first: int
     last: int
 
@@ -98,14 +98,14 @@ def sees_pictures(model: Any) -> bool:
     return getattr(model, PROCESSOR, None) is not None
 
 
-def processor(model: Any) -> PictureProcessor:
+def processor(model: Any) -> ImageProcessor:
     """The processor the model was loaded with.
 
     Raises:
         ModelError: It reads text only.
     """
     found = getattr(model, PROCESSOR, None)
-    if not isinstance(found, PictureProcessor):
+    if not isinstance(found, ImageProcessor):
         raise ModelError(
             f"{type(model).__name__} reads text only, but a prompt holds a picture; load a vision-language model or "
             "use text observations."
@@ -129,7 +129,7 @@ def forget_pictures(model: Any) -> None:
     _CACHES.pop(model, None)
 
 
-def features(model: Any, pictures: Iterable[Picture]) -> dict[str, Features]:
+def features(model: Any, pictures: Iterable[Image]) -> dict[str, Features]:
     """Features of each distinct picture by key.
 
     Every picture is encoded once under one version of the weights. Where gradients reach the tower nothing is kept.
@@ -205,7 +205,7 @@ def _depth(found: dict[str, Features]) -> int:
     return len(next(iter(found.values())).deep)
 
 
-def _encode(model: Any, pictures: dict[str, Picture]) -> dict[str, Features]:
+def _encode(model: Any, pictures: dict[str, Image]) -> dict[str, Features]:
     device = model.get_input_embeddings().weight.device
     ready = [(key, *processor(model).pixels(picture)) for key, picture in pictures.items()]
     made: dict[str, Features] = {}

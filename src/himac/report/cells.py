@@ -109,7 +109,7 @@ def read_training(run_dir: Path, task: str, method: str, seed: int, budget: int 
         try:
             conforming(record, EVALUATED)
         except ValueError as error:
-            raise DataError(f"an evaluation of {run_dir} is not usable ({error}); train that cell again.") from error
+            raise DataError(f"an evaluation of {run_dir} is not usable ({error}); repeat that run.") from error
     last = evals[-1]
     results = _results(run_dir, last)
     curve = tuple(CurvePoint(int(r["env_steps"]), int(r["iteration"]), float(r["success"])) for r in evals)
@@ -179,7 +179,7 @@ def _mixed(parts: Sequence[tuple[Outcomes, float]], run_dir: Path) -> dict[str, 
     """Outcomes of evaluations in these shares."""
     tasks = parts[0][0].keys()
     if any(outcomes.keys() != tasks for outcomes, _ in parts):
-        raise DataError(f"the evaluations of {run_dir} are of different tasks; train that cell again.")
+        raise DataError(f"the evaluations of {run_dir} are of different tasks; repeat that run.")
     return {task: sum(share * outcomes[task] for outcomes, share in parts) for task in tasks}
 
 

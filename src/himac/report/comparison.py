@@ -122,7 +122,7 @@ def differences(cells: Cells, reference: str) -> list[Difference]:
         hashes = {cell.split_hash for cell in (*own, *other)}
         if len(hashes) > 1:
             raise DataError(
-                f"cells of task '{task}' were evaluated on different splits ({', '.join(sorted(hashes))}); "
+                f"runs of task '{task}' were evaluated on different splits ({', '.join(sorted(hashes))}); "
                 "evaluate all of them on the same one."
             )
         sampled, at_budget, at_end = (
@@ -195,7 +195,7 @@ def unequal_budgets(cells: Cells) -> list[str]:
         budgets = sorted({cell.budget for cell in cells if cell.task == task and cell.budget is not None})
         if len(budgets) > 1:
             several = " and ".join(f"{budget:,}" for budget in budgets)
-            lines.append(f"The cells of {task} have budgets of {several} environment steps.")
+            lines.append(f"The runs of {task} have budgets of {several} environment steps.")
     return lines + [
         f"{cell.task}/{cell.method}/seed-{cell.seed} took {cell.env_steps:,} environment steps of {cell.budget:,} "
         f"({100 * cell.overshoot:+.1f} %)."

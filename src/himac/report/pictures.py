@@ -8,7 +8,7 @@ from pathlib import Path
 
 from himac.report.episodes import pick_examples
 from himac.report.results import Record
-from himac.scene import Picture, Scene
+from himac.scene import Image, Scene
 from himac.types import Episode
 
 FOLDER = "pictures"
@@ -31,11 +31,11 @@ def save_pictures(folder: Path, episodes: Sequence[Episode], records: Sequence[R
     }
     if not shown:
         return
-    from PIL import Image
+    from PIL.Image import fromarray
 
     (folder / FOLDER).mkdir(parents=True, exist_ok=True)
     for key, picture in shown.items():
-        Image.fromarray(picture.pixels).save(folder / FOLDER / f"{key}.png")
+        fromarray(picture.pixels).save(folder / FOLDER / f"{key}.png")
 
 
 def illustrated(page: str, record: Record, folder: Path, base: Path) -> str:
@@ -57,7 +57,7 @@ def illustrated(page: str, record: Record, folder: Path, base: Path) -> str:
     return "\n\n".join([text.rstrip(), *([" ".join(links)] if links else [])])
 
 
-def _pictures(episode: Episode) -> Iterable[Picture]:
+def _pictures(episode: Episode) -> Iterable[Image]:
     for segment in episode.contexts:
         yield from (placed.picture for placed in segment.pictures)
         for turn in segment.turns:

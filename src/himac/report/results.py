@@ -119,7 +119,7 @@ def read_record(path: Path, form: TypeAdapter[Any] | None = None) -> dict[str, A
     try:
         return conforming(read_json(path), form)
     except (OSError, ValueError) as error:
-        raise DataError(f"cannot read {path} ({error}); run that cell again.") from error
+        raise DataError(f"cannot read {path} ({error}); repeat that run.") from error
 
 
 def conforming(record: Any, form: TypeAdapter[Any] | None = None) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 
 from himac.errors import DataError
 from himac.files import SETTINGS_BYTES, parse_yaml, read_text
+from himac.renamed import present_names
 from himac.report.episodes import episode_markdown, pick_examples
 from himac.report.pictures import illustrated
 from himac.report.results import METRIC, TOLD, Record, number, read_jsonl
@@ -24,9 +25,9 @@ ESSENTIALS = (
     "agent.name",
     "algo.name",
     "algo.tasks",
-    "algo.plans",
-    "algo.executions",
-    "algo.samples",
+    "algo.num_blueprints",
+    "algo.num_rollouts",
+    "algo.group_size",
     "train.iterations",
     "train.learner.optimizer",
     "train.learner.lr",
@@ -150,7 +151,7 @@ def _configuration(run_dir: Path) -> str:
     rows: list[tuple[str, str]] = []
     if path.is_file():
         try:
-            tree = parse_yaml(read_text(path, SETTINGS_BYTES))
+            tree, _ = present_names(parse_yaml(read_text(path, SETTINGS_BYTES)))
         except ValueError as error:
             raise DataError(f"{path} is not valid YAML ({error}); restore that file.") from error
         for key in ESSENTIALS:

@@ -22,7 +22,7 @@ from himac.envs.sokoban.benchmark import SokobanBenchmark
 from himac.errors import ConfigError
 from himac.models.loading import load_model
 from himac.rollout.rows import segment_row
-from himac.scene import Picture, Placed, Prompt, Scene, pictures_in
+from himac.scene import Image, Placed, Prompt, Scene, pictures_in
 from himac.types import Demonstration, Role, Turn
 from support.tiny_vision import picture, write_model
 from support.toy import ByteTokenizer
@@ -41,7 +41,7 @@ def shown() -> tuple[SokobanBenchmark, Demonstration]:
     return benchmark, benchmark.demonstrate(benchmark.tasks("valid")[4], random.Random(0))
 
 
-def rendered(tokenizer: Any, messages: list[dict[str, Any]], pictures: list[Picture]) -> list[int]:
+def rendered(tokenizer: Any, messages: list[dict[str, Any]], pictures: list[Image]) -> list[int]:
     """The whole conversation by the chat template, its image tokens repeated as the model's processor repeats them."""
     pad = "<|image_pad|>"
     pieces = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True).split(pad)

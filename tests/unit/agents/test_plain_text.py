@@ -12,7 +12,7 @@ from himac.agents.hierarchical import HierarchicalAgent
 from himac.agents.parsing import SUB_DONE, Reply
 from himac.agents.plain_text import PlainText
 from himac.config import AgentConfig
-from himac.scene import Picture, Placed, Prompt, observed
+from himac.scene import Image, Placed, Prompt, observed
 from himac.types import PromptTexts
 from support.layouts import LAYOUTS, Layout, layout
 
@@ -104,7 +104,7 @@ def test_text_around_pictures_is_text_too() -> None:
         def __getattr__(self, name: str) -> object:
             return getattr(tokenizer, name)
 
-        def picture_ids(self, picture: Picture) -> Prompt:
+        def picture_ids(self, picture: Image) -> Prompt:
             return Prompt([placeholder], [Placed(0, 1, picture)])
 
     picture = np.zeros((2, 2, 3), np.uint8)

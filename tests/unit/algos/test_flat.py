@@ -45,7 +45,7 @@ def make(method, config, reply, **settings):
     collector = Collector(ScriptedEngine(reply), EnvPool(ColourBenchmark().make_env), max_live=8)
     agent = FlatAgent(ByteTokenizer(), ColourBenchmark.texts, cfg.agent)
     sampler = FlatSampler(Setting(ColourBenchmark(), cfg, 400), agent, collector)
-    return method(config(tasks=3, samples=8, **settings), sampler), collector
+    return method(config(tasks=3, group_size=8, **settings), sampler), collector
 
 
 def first_values(outcome, group):

@@ -49,7 +49,7 @@ def make():
         collector = Collector(engine, EnvPool(ColourBenchmark().make_env), max_live=8)
         agent = HierarchicalAgent(ByteTokenizer(), ColourBenchmark.texts, cfg.agent)
         sampler = HierarchicalSampler(Setting(ColourBenchmark(), cfg, 400), agent, collector)
-        return Himac(HimacConfig(tasks=3, plans=4, executions=4, **settings), sampler), engine, collector
+        return Himac(HimacConfig(tasks=3, num_blueprints=4, num_rollouts=4, **settings), sampler), engine, collector
 
     return build
 

@@ -47,7 +47,7 @@ def make(request):
         collector = Collector(ScriptedEngine(answer), pool, max_live=8)
         agent = HierarchicalAgent(ByteTokenizer(), ColourBenchmark.texts, cfg.agent)
         sampler = HierarchicalSampler(Setting(ColourBenchmark(), cfg, 400), agent, collector)
-        sizes = {"tasks": 3, "plans": PLANS, "executions": EXECUTIONS}
+        sizes = {"tasks": 3, "num_blueprints": PLANS, "num_rollouts": EXECUTIONS}
         return HimacPlus(HimacPlusConfig(**sizes | settings), sampler), collector
 
     return build

@@ -55,7 +55,7 @@ def make():
         collector = Collector(ScriptedEngine(answer), EnvPool(ColourBenchmark().make_env), max_live=8)
         agent = HiperAgent(ByteTokenizer(), ColourBenchmark.texts, cfg.agent)
         sampler = FlatSampler(Setting(ColourBenchmark(), cfg, 800), agent, collector)
-        return Hiper(HiperConfig(tasks=2, samples=8, heads=len(critic.heads), **settings), sampler, critic)
+        return Hiper(HiperConfig(tasks=2, group_size=8, heads=len(critic.heads), **settings), sampler, critic)
 
     return build
 

@@ -53,7 +53,7 @@ def collect(tasks: int = 3, **settings: Any) -> tuple[PhaseOutcome, PpoConfig]:
 
 
 def test_advantages_and_targets_are_gae_over_the_own_tokens() -> None:
-    outcome, config = collect(samples=6, gamma=0.9, lam=0.7)
+    outcome, config = collect(group_size=6, gamma=0.9, lam=0.7)
     episodes = [episode for group in outcome.groups for episode in group.episodes]
     assert {episode.success for episode in episodes} == {True, False}
     raw, targets = [], []
@@ -86,7 +86,7 @@ def test_advantages_and_targets_are_gae_over_the_own_tokens() -> None:
 
 
 def test_undiscounted_returns_start_at_the_episode_return() -> None:
-    outcome, _ = collect(samples=1, lam=1.0, whiten=False)
+    outcome, _ = collect(group_size=1, lam=1.0, whiten=False)
     assert [len(group.episodes) for group in outcome.groups] == [1] * len(outcome.groups)
     for row, group in zip(outcome.rows, outcome.groups, strict=True):
         assert row.value is not None
@@ -97,8 +97,8 @@ def test_undiscounted_returns_start_at_the_episode_return() -> None:
 
 def test_kl_in_the_reward() -> None:
     """log pi - log ref is ln 2 on every token: the target of each falls by 0.1 ln 2 for it and those that follow."""
-    plain, _ = collect(samples=2, lam=1.0)
-    dear, _ = collect(samples=2, lam=1.0, reward_kl=0.1)
+    plain, _ = collect(group_size=2, lam=1.0)
+    dear, _ = collect(group_size=2, lam=1.0, reward_kl=0.1)
     for one, other in zip(plain.rows, dear.rows, strict=True):
         assert one.value is not None
         assert other.value is not None
@@ -108,7 +108,7 @@ def test_kl_in_the_reward() -> None:
 
 
 def test_crashed_episodes_give_no_rows() -> None:
-    outcome, _ = collect(samples=8)
+    outcome, _ = collect(group_size=8)
     assert outcome.metrics["env_errors"] > 0
     assert len(outcome.rows) == sum(len(group.episodes) for group in outcome.groups) < 24
 

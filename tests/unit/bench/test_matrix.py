@@ -23,7 +23,7 @@ TREE: dict[str, Any] = {
     "overrides": {"agent.max_context": 700, "algo.tasks": 4},
     "methods": {
         "himac": None,
-        "grpo": {"agent.name": "flat", "algo": {"name": "grpo", "samples": 3}, "algo.tasks": 5},
+        "grpo": {"agent.name": "flat", "algo": {"name": "grpo", "group_size": 3}, "algo.tasks": 5},
         "prompted": {"kind": "eval", "agent.name": "react"},
     },
     "tasks": {"small": {"env.kwargs.data": "builtin:small"}, "large": {"algo.tasks": 6, "train.eval_tasks": 9}},
@@ -146,8 +146,8 @@ def test_mistakes_in_the_file(tmp_path: Path, changes: dict[str, Any], message: 
 
 
 def test_mistakes_in_overrides(tmp_path: Path) -> None:
-    matrix = load_matrix(write(tmp_path, methods={"himac": {"algo.plan": 3}}))
-    with pytest.raises(ConfigError, match=r"method 'himac' on task 'small': unknown .*did you mean 'plans'"):
+    matrix = load_matrix(write(tmp_path, methods={"himac": {"algo.rollouts": 3}}))
+    with pytest.raises(ConfigError, match=r"method 'himac' on task 'small': unknown .*did you mean 'num_rollouts'"):
         expand(matrix, tmp_path)
     matrix = load_matrix(write(tmp_path, overrides={"train.eval_every": 0}))
     with pytest.raises(ConfigError, match=r"evaluated at its end only.*train\.eval_every above 0"):

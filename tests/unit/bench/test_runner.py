@@ -210,8 +210,8 @@ def test_without_a_warm_start_nothing_can_run(fake: Fake) -> None:
 
 def test_another_configuration_is_refused_and_a_longer_budget_continues(fake: Fake) -> None:
     fake.bench(only=("himac",)).run()
-    with pytest.raises(ConfigError, match=r"seed-0\.yaml was made with .*algo\.plans \(8 -> 4\)"):
-        fake.bench(methods=TREE["methods"] | {"himac": {"algo.plans": 4}}).pending()
+    with pytest.raises(ConfigError, match=r"seed-0\.yaml was made with .*algo\.num_blueprints \(8 -> 4\)"):
+        fake.bench(methods=TREE["methods"] | {"himac": {"algo.num_blueprints": 4}}).pending()
     with pytest.raises(ConfigError, match=r"config\.yaml was made with .*warmstart\.passes"):
         fake.bench(overrides={"warmstart.passes": 3}, only=("grpo",)).pending()
     assert fake.bench(only=("himac",), threads=2).pending() == []
@@ -421,7 +421,7 @@ def test_a_cut_last_line_of_the_account_is_not_fatal(fake: Fake) -> None:
 
 def test_tables_of_an_unfinished_folder(fake: Fake) -> None:
     fake.bench()
-    with pytest.raises(DataError, match="no finished cell"):
+    with pytest.raises(DataError, match="no finished run"):
         publish(fake.output)
 
 

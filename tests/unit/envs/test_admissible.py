@@ -7,7 +7,7 @@ import pickle
 from himac.envs.admissible import with_admissible
 from himac.envs.alfworld.benchmark import AlfworldBenchmark
 from himac.envs.sokoban.benchmark import SokobanBenchmark
-from himac.scene import Picture
+from himac.scene import Image
 from support.toy import ColourEnv
 
 
@@ -27,7 +27,7 @@ def test_they_stand_below_a_picture() -> None:
     env = with_admissible(SokobanBenchmark(observation="image", image_size=[6, 6]).make_env)()
     for seen, info in (env.reset(options={"level": 0}), env.step("up")[0::4]):
         board, words = seen.parts
-        assert isinstance(board, Picture)
+        assert isinstance(board, Image)
         assert words == "\nAdmissible actions: " + ", ".join(info["admissible_commands"])
 
 

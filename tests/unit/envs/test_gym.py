@@ -19,7 +19,7 @@ from himac.envs.check import check_benchmark
 from himac.envs.gym import GymBenchmark, GymTextEnv
 from himac.envs.registry import benchmark_names, make_benchmark
 from himac.errors import ConfigError, DataError, MissingDependencyError
-from himac.scene import Picture, Scene
+from himac.scene import Image, Scene
 from support.toy import ColourBenchmark
 
 
@@ -187,7 +187,7 @@ class Camera(gymnasium.Env[Any, str]):
 def test_pictures_with_and_without_words() -> None:
     pixels = np.zeros((3, 4, 3), np.uint8)
     both = {"text": "a room", "image": pixels}
-    for shown, parts in ((pixels, (Picture(pixels),)), (both, ("a room", Picture(pixels)))):
+    for shown, parts in ((pixels, (Image(pixels),)), (both, ("a room", Image(pixels)))):
         env = GymTextEnv(Camera(shown))
         assert env.reset()[0] == Scene(parts) == env.step("go")[0]
     for wrong in (pixels[0], pixels.astype(float), {"sound": 1}):

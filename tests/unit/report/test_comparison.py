@@ -281,7 +281,7 @@ def test_change_and_cost() -> None:
     assert unequal_budgets([cell("himac", 0, 1.0, env_steps=80)]) != []
     longer = cell("grpo", 0, 1.0, budget=2000, env_steps=2000)
     assert unequal_budgets([cells[0], longer, cell("ppo", 0, 1.0, task="shop", budget=7, env_steps=7)]) == [
-        "The cells of small have budgets of 100 and 2,000 environment steps."
+        "The runs of small have budgets of 100 and 2,000 environment steps."
     ]
 
 

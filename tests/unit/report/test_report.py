@@ -265,19 +265,23 @@ def test_the_summary_of_a_run(tmp_path: Path) -> None:
     write(run / "metrics.jsonl", [record | {"warnings": ["flat: too hot; cool it"]} for record in metrics()[:1]])
     assert "## Warnings\n\n- Iteration 0, flat: too hot; cool it" in summarise_run(run)
     write(run / "metrics.jsonl", metrics())
-    (run / "config.yaml").write_text("seed: 7\nalgo: {name: himac, plans: 8}\nenv: {name: alfworld, kwargs: {}}\n")
+    (run / "config.yaml").write_text(
+        "seed: 7\nalgo: {name: himac, num_blueprints: 8}\nenv: {name: alfworld, kwargs: {}}\n"
+    )
     safetensors(run / "checkpoints" / "step-1" / "model.safetensors", {"a": [1000, 3]})
     write(run / "old" / "results.jsonl", [result("old", "pick", True, 1)])
     os.utime(run / "old" / "results.jsonl", (1, 1))
     write(run / "eval" / "results.jsonl", [result("a", "pick", True, 4), result("b", "heat", False, 50)])
     text = summarise_run(run)
     assert "| seed | `7` |" in text
-    assert "| algo.plans | `8` |" in text
+    assert "| algo.num_blueprints | `8` |" in text
     assert "env.kwargs" not in text
     assert "| parameters | 3,000 |" in text
     assert "### `a` (pick)" in text
     assert "### `b` (heat)" in text
     assert "`old`" not in text
+    (run / "config.yaml").write_text("algo: {name: himac, plans: 6}\n")  # of the version before
+    assert "| algo.num_blueprints | `6` |" in summarise_run(run)
     (run / "config.yaml").write_text("a: [")
     with pytest.raises(DataError, match="not valid YAML"):
         summarise_run(run)

@@ -127,9 +127,9 @@ def test_supervised_training_learns_what_is_on_a_picture(loaded: Loaded) -> None
 
 
 def _plain_picture(shade: int) -> Any:
-    from himac.scene import Picture
+    from himac.scene import Image
 
-    return Picture(np.full((16, 16, 3), shade, np.uint8))
+    return Image(np.full((16, 16, 3), shade, np.uint8))
 
 
 def test_a_cut_through_a_picture_is_refused(rows: list[Row]) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from gymnasium.spaces import Box, Discrete, Space, Text
 
 from himac.envs.sokoban.level import Level
-from himac.envs.sokoban.sprites import Image, Renderer
+from himac.envs.sokoban.sprites import Pixels, Renderer
 from himac.envs.sokoban.state import DIRECTIONS, State
 from himac.envs.sokoban.text import View, board_words, fixed_text, grid_text, moving_text
 from himac.errors import ConfigError, EnvironmentFailureError
@@ -147,12 +147,12 @@ class SokobanEnv(gymnasium.Env[Any, Any]):
             return None
         return grid_text(self.state) if self.render_mode == "ansi" else self._image(self.state)
 
-    def _observe(self, state: State) -> str | Image:
+    def _observe(self, state: State) -> str | Pixels:
         if self.observation == "image":
             return self._image(state)
         return moving_text(state) if self.view == "coordinates" else grid_text(state)
 
-    def _image(self, state: State) -> Image:
+    def _image(self, state: State) -> Pixels:
         return self._renderer(state.level)(state)
 
     def _renderer(self, level: Level) -> Renderer:

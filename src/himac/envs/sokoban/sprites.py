@@ -11,7 +11,7 @@ from himac.envs.sokoban.level import BOX, BOX_ON_TARGET, FLOOR, PLAYER, TARGET, 
 from himac.envs.sokoban.state import State
 from himac.errors import ConfigError
 
-Image = NDArray[np.uint8]
+Pixels = NDArray[np.uint8]
 
 SPRITE = 16
 """Side of a sprite in pixels."""
@@ -41,7 +41,7 @@ _DIGITS = (
 
 
 @lru_cache(maxsize=1)
-def sprites() -> Image:
+def sprites() -> Pixels:
     """uint8 [7, 16, 16, 3]: the sprite of every cell code, and of a player on a target."""
     drawn = np.empty((7, SPRITE, SPRITE, 3), np.uint8)
     drawn[FLOOR] = _floor()
@@ -55,13 +55,13 @@ def sprites() -> Image:
     return drawn
 
 
-def _floor() -> Image:
+def _floor() -> Pixels:
     tile = np.full((SPRITE, SPRITE, 3), _FLOOR, np.uint8)
     tile[4::8, 4::8] = tile[12::8, 8::8] = _DOT
     return tile
 
 
-def _wall() -> Image:
+def _wall() -> Pixels:
     tile = np.full((SPRITE, SPRITE, 3), _BRICK, np.uint8)
     tile[3::4] = _MORTAR
     for top in (0, 8):
@@ -69,14 +69,14 @@ def _wall() -> Image:
     return tile
 
 
-def _ring(tile: Image) -> Image:
+def _ring(tile: Pixels) -> Pixels:
     rows, columns = np.ogrid[:SPRITE, :SPRITE]
     squared = (2 * rows - SPRITE + 1) ** 2 + (2 * columns - SPRITE + 1) ** 2
     tile[(squared <= 110) & (squared >= 50) | (squared <= 10)] = _RING
     return tile
 
 
-def _crate(wood: tuple[int, int, int], edge: tuple[int, int, int]) -> Image:
+def _crate(wood: tuple[int, int, int], edge: tuple[int, int, int]) -> Pixels:
     tile = _floor()
     tile[1:15, 1:15] = edge
     tile[3:13, 3:13] = wood
@@ -85,7 +85,7 @@ def _crate(wood: tuple[int, int, int], edge: tuple[int, int, int]) -> Image:
     return tile
 
 
-def _figure(tile: Image) -> Image:
+def _figure(tile: Pixels) -> Pixels:
     tile[2:4, 5:11] = _HAIR
     tile[4:7, 5:11] = _SKIN
     tile[5, (6, 9)] = _HAIR
@@ -142,7 +142,7 @@ class Renderer:
             self._pick = rows, columns
             self.shape = (*exact, 3)
 
-    def __call__(self, state: State) -> Image:
+    def __call__(self, state: State) -> Pixels:
         """uint8 [height, width, 3] of `shape`."""
         codes = np.frombuffer(bytes(state.cells), np.uint8)
         if state.beneath[state.player] == TARGET:

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from himac.errors import ModelError
-from himac.models.vision import PictureProcessor
-from himac.scene import Picture, Placed, Prompt
+from himac.models.vision import ImageProcessor
+from himac.scene import Image, Placed, Prompt
 
 _BEFORE, _AFTER = "himac0before0marker", "himac0after0marker"
 
 
-class PictureTokenizer:
+class ImageTokenizer:
     """The tokenizer of a vision-language model with its image processor; everything else is the tokenizer's own.
 
     Args:
@@ -21,7 +21,7 @@ class PictureTokenizer:
         image_token_id: The placeholder; the model's configuration names it.
     """
 
-    def __init__(self, tokenizer: Any, processor: PictureProcessor, image_token_id: int) -> None:
+    def __init__(self, tokenizer: Any, processor: ImageProcessor, image_token_id: int) -> None:
         self.tokenizer = tokenizer
         self.processor = processor
         before, after = self._spelling(tokenizer, image_token_id)
@@ -40,7 +40,7 @@ class PictureTokenizer:
         """Tokenise text."""
         return self.tokenizer(*args, **kwargs)
 
-    def picture_ids(self, picture: Picture) -> Prompt:
+    def picture_ids(self, picture: Image) -> Prompt:
         """A picture as the chat template spells it, with one placeholder for each of its tokens."""
         before, after = self._around
         start, count = len(before), self.processor.count(picture)
