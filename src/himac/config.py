@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny, model_validator
@@ -30,6 +30,9 @@ Trained = Literal["hierarchical", "flat", "hiper"]
 """Agents that can be trained."""
 
 _VARIABLE = re.compile("[A-Za-z_][A-Za-z0-9_]*")
+
+
+S = TypeVar("S", bound="_Node")
 
 
 class _Node(BaseModel):
@@ -156,27 +159,30 @@ ENGINES: dict[str, type[EngineConfig]] = {"local": LocalConfig, "openai": OpenAI
 
 
 def engine_settings(name: str) -> type[EngineConfig]:
-    """The settings of an engine by its name; built-in names cannot be replaced by a package.
+    """The settings of an engine by its name; raises what `_registered` raises."""
+    return _registered("engine", name, ENGINES, "himac.engines")
+
+
+def _registered(kind: str, name: str, known: Mapping[str, type[S]], group: str) -> type[S]:
+    """Settings by their name; built-in names cannot be replaced by a package.
 
     Raises:
-        ValueError: nobody brings an engine of this name, or its package is broken.
+        ValueError: nobody brings this name, or its package is broken.
     """
-    if name in ENGINES:
-        return ENGINES[name]
-    installed = {point.name: point for point in entry_points(group="himac.engines")}
+    if name in known:
+        return known[name]
+    installed = {point.name: point for point in entry_points(group=group)}
     if name not in installed:
-        raise ValueError(f"there is no engine '{name}'; choose one of {', '.join([*ENGINES, *installed])}")
+        raise ValueError(f"there is no {kind} '{name}'; choose one of {', '.join([*known, *installed])}")
     try:
-        settings: type[EngineConfig] = installed[name].load()
+        settings: type[S] = installed[name].load()
     except (ImportError, AttributeError) as error:
-        raise ValueError(f"engine '{name}' cannot be loaded ({error}); reinstall its package") from error
+        raise ValueError(f"{kind} '{name}' cannot be loaded ({error}); reinstall its package") from error
     return settings
 
 
 def _of_its_engine(tree: Any) -> Any:
-    if not isinstance(tree, dict):
-        return tree
-    return engine_settings(str(tree.get("name", "local"))).model_validate(tree)
+    return engine_settings(str(tree.get("name", "local"))).model_validate(tree) if isinstance(tree, dict) else tree
 
 
 class VisionInitConfig(_Node):
@@ -299,13 +305,38 @@ class AgentConfig(_Node):
     prompting: PromptingConfig = PromptingConfig()
 
 
-class HimacConfig(_Node):
+class AlgoConfig(_Node):
+    """What is trained how. `name` chooses one of `ALGORITHMS`, or one that an installed package brings.
+
+    Such a package has a subclass of this and an entry point of the group `himac.algorithms` that names it.
+
+    Attributes:
+        trains: `agent.name` of the agent that is trained.
+        factory: `<module>:<class>` of the algorithm, imported when one is made.
+    """
+
+    trains: ClassVar[Trained] = "hierarchical"
+    factory: ClassVar[str]
+    name: str
+
+    @property
+    def value_heads(self) -> int:
+        """Values that its critic predicts."""
+        return 0
+
+    @property
+    def needs_reference(self) -> bool:
+        """Whether the algorithm itself asks for the frozen starting weights."""
+        return False
+
+
+class HimacConfig(AlgoConfig):
     """Algorithm 1. `num_blueprints` is G and `num_rollouts` is M of the paper.
 
     `hierarchy: false` makes flat GRPO of it, see `config_file.parse_config`.
     """
 
-    trains: ClassVar[Trained] = "hierarchical"
+    factory = "himac.algos.himac:Himac"
     name: Literal["himac"] = "himac"
     hierarchy: bool = True
     tasks: Positive = 16
@@ -336,7 +367,7 @@ class HimacConfig(_Node):
         return self
 
 
-class HimacPlusConfig(_Node):
+class HimacPlusConfig(AlgoConfig):
     """HiMAC with nested executions: `num_blueprints` a task, `num_rollouts` sampled executions of each.
 
     A turn of the executor has the advantage of its execution among those of its blueprint, plus `step_weight` times
@@ -346,8 +377,8 @@ class HimacPlusConfig(_Node):
     `epochs: 3`, `mini_batches: 4` and `target_kl: 0.02`.
     """
 
-    trains: ClassVar[Trained] = "hierarchical"
     learner: ClassVar[Mapping[str, Any]] = {"apart": True, "epochs": 3, "mini_batches": 4, "target_kl": 0.02}
+    factory = "himac.algos.himac_plus:HimacPlus"
     name: Literal["himac-plus"] = "himac-plus"
     tasks: Positive = 16
     num_blueprints: Annotated[int, Field(ge=2)] = 2
@@ -360,15 +391,10 @@ class HimacPlusConfig(_Node):
     resample: NonNegative = 0
 
 
-class FlatAlgoConfig(_Node):
-    """What the methods without a hierarchy share.
-
-    Attributes:
-        trains: `agent.name` of the agent that a method trains.
-    """
+class FlatAlgoConfig(AlgoConfig):
+    """What the methods without a hierarchy share."""
 
     trains: ClassVar[Trained] = "flat"
-    name: str
     tasks: Positive = 16
     group_size: Annotated[int, Field(ge=2)] = 8
     resample: NonNegative = 0
@@ -391,6 +417,7 @@ class FlatAlgoConfig(_Node):
 class GrpoConfig(FlatAlgoConfig):
     """Flat GRPO: whole trajectories of one task compared with one another. HiMAC without its hierarchy."""
 
+    factory = "himac.algos.grpo:Grpo"
     name: Literal["grpo"] = "grpo"
     std: StdKind = "population"
 
@@ -398,6 +425,7 @@ class GrpoConfig(FlatAlgoConfig):
 class RlooConfig(FlatAlgoConfig):
     """Flat RLOO: each trajectory compared with the mean of the others of its task."""
 
+    factory = "himac.algos.rloo:Rloo"
     name: Literal["rloo"] = "rloo"
 
 
@@ -407,6 +435,7 @@ class GigpoConfig(FlatAlgoConfig):
     Both standard deviations `none` is GiGPO without std.
     """
 
+    factory = "himac.algos.gigpo:Gigpo"
     name: Literal["gigpo"] = "gigpo"
     std: StdKind = "population"
     step_std: StdKind = "population"
@@ -425,6 +454,7 @@ class HiperConfig(FlatAlgoConfig):
     """HiPER: a policy that keeps or switches its sub-goal, with hierarchical advantages from learned values."""
 
     trains: ClassVar[Trained] = "hiper"
+    factory = "himac.algos.hiper:Hiper"
     name: Literal["hiper"] = "hiper"
     heads: Literal[1, 2, 3] = 3
     gamma: Discount = 1.0
@@ -436,6 +466,10 @@ class HiperConfig(FlatAlgoConfig):
     normalise: bool = True
 
     @property
+    def value_heads(self) -> int:
+        return self.heads
+
+    @property
     def equal_returns_teach(self) -> bool:
         """Nothing is compared within a group."""
         return True
@@ -444,6 +478,7 @@ class HiperConfig(FlatAlgoConfig):
 class PpoConfig(FlatAlgoConfig):
     """PPO: a critic values every token of an episode. `reward_kl` penalises leaving the starting model."""
 
+    factory = "himac.algos.ppo:Ppo"
     name: Literal["ppo"] = "ppo"
     group_size: Positive = 8
     gamma: Discount = 1.0
@@ -452,15 +487,32 @@ class PpoConfig(FlatAlgoConfig):
     reward_kl: Annotated[float, Field(ge=0)] = 0.0
 
     @property
+    def value_heads(self) -> int:
+        return 1
+
+    @property
+    def needs_reference(self) -> bool:
+        return self.reward_kl > 0
+
+    @property
     def equal_returns_teach(self) -> bool:
         """Nothing is compared within a group."""
         return True
 
 
-AlgoConfig = Annotated[
-    HimacConfig | HimacPlusConfig | GrpoConfig | PpoConfig | RlooConfig | GigpoConfig | HiperConfig,
-    Field(discriminator="name"),
-]
+ALGORITHMS: dict[str, type[AlgoConfig]] = {
+    method.model_fields["name"].default: method
+    for method in (HimacConfig, HimacPlusConfig, GrpoConfig, PpoConfig, RlooConfig, GigpoConfig, HiperConfig)
+}
+
+
+def algorithm_settings(name: str) -> type[AlgoConfig]:
+    """The settings of an algorithm by its name; raises what `_registered` raises."""
+    return _registered("algorithm", name, ALGORITHMS, "himac.algorithms")
+
+
+def _of_its_algorithm(tree: Any) -> Any:
+    return algorithm_settings(str(tree.get("name", "himac"))).model_validate(tree) if isinstance(tree, dict) else tree
 
 
 class RoleConfig(_Node):
@@ -576,7 +628,7 @@ class Config(_Node):
     init: InitConfig = InitConfig()
     env: EnvConfig = EnvConfig()
     agent: AgentConfig = AgentConfig()
-    algo: AlgoConfig = HimacConfig()
+    algo: Annotated[SerializeAsAny[AlgoConfig], BeforeValidator(_of_its_algorithm)] = HimacConfig()
     warmstart: WarmstartConfig = WarmstartConfig()
     train: TrainConfig = TrainConfig()
     eval: EvalConfig = EvalConfig()

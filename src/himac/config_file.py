@@ -19,13 +19,13 @@ from pydantic import ValidationError
 
 from himac.config import (
     ENGINES,
-    AlgoConfig,
     Config,
     GrpoConfig,
     HimacConfig,
     HimacPlusConfig,
     LocalConfig,
     Trained,
+    algorithm_settings,
     engine_settings,
 )
 from himac.errors import ConfigError
@@ -75,9 +75,6 @@ def parse_config(tree: dict[str, Any]) -> Config:
     """
     tree, former = present_names(tree)
     warn(former)
-    algo = tree.get("algo")
-    if isinstance(algo, dict) and "name" not in algo:
-        tree = tree | {"algo": {"name": HimacConfig().name} | algo}
     try:
         return _followed(Config.model_validate(tree))
     except ValidationError as error:
@@ -175,22 +172,23 @@ def _apply(tree: dict[str, Any], parts: Sequence[str], value: Any) -> None:
 
 def _leave_other_method(tree: dict[str, Any], typed: Mapping[str, Any]) -> None:
     """Take from a file's tree what belongs to its own method, agent or engine, when overrides name another one."""
-    methods = {method.model_fields["name"].default: method for method in get_args(get_args(AlgoConfig)[0])}
     algo, agent, warm, engine = (
         section if isinstance(section := tree.get(name), dict) else {}
         for name in ("algo", "agent", "warmstart", "engine")
     )
     method, name, server = (typed.get(f"{section}.name") for section in ("algo", "agent", "engine"))
     left = list[str]()
-    if isinstance(method, str) and method in methods and method != algo.get("name", HimacConfig().name):
-        left += [f"algo.{key}" for key in algo if key != "name" and key not in methods[method].model_fields]
-        left += ["agent.name"] * (agent.get("name", methods[method].trains) != methods[method].trains)
-        name = name or methods[method].trains
+    if isinstance(method, str) and method != algo.get("name", HimacConfig().name):
+        with contextlib.suppress(ValueError):  # an unknown one is told of later
+            chosen = algorithm_settings(method)
+            left += [f"algo.{key}" for key in algo if key not in chosen.model_fields]
+            left += ["agent.name"] * (agent.get("name", chosen.trains) != chosen.trains)
+            name = name or chosen.trains
     formats = warm.get("formats")
     if name in get_args(Trained) and isinstance(formats, list) and name not in formats:
         left.append("warmstart.formats")
     if isinstance(server, str) and server != engine.get("name", LocalConfig().name):
-        with contextlib.suppress(ValueError):  # an unknown one is told of later
+        with contextlib.suppress(ValueError):
             left += [f"engine.{key}" for key in engine if key not in engine_settings(server).model_fields]
     left = [key for key in left if key not in typed]
     for section, key in (entry.split(".") for entry in left):
@@ -202,8 +200,6 @@ def _leave_other_method(tree: dict[str, Any], typed: Mapping[str, Any]) -> None:
 def _explain(error: ValidationError, tree: Mapping[str, Any]) -> str:
     first = error.errors()[0]
     location = [str(part) for part in first["loc"]]
-    if location[0] == "algo":
-        del location[1:2]  # Pydantic puts the chosen algorithm's name there
     key = ".".join(location)
     if first["type"] == "extra_forbidden":
         known = _known_keys(location[:-1], tree)

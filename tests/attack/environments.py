@@ -15,7 +15,8 @@ from typing import Any
 
 from himac.config_file import load_config
 from himac.envs.pool import EnvPool
-from himac.evaluate import summarise, write_results
+from himac.evaluation.records import write_results
+from himac.evaluation.summary import summarise
 from himac.rollout.collect import Collector
 from himac.rollout.episode import Setting, flat_episode
 from himac.rollout.runtime import make_agent

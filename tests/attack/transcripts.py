@@ -13,9 +13,11 @@ from attack.hostile import bent, files, held, scrambled
 from himac.bench.publish import publish
 from himac.config import Config
 from himac.errors import HimacError
+from himac.evaluation.plan import Plan
+from himac.evaluation.records import trial_of
+from himac.evaluation.resumable import Journal, _summary
 from himac.report.curves import draw_curves
 from himac.report.summary import summarise_run
-from himac.resumable import Journal, Plan, _summary, _trial
 from himac.types import Task
 
 _USAGE = {"requests": 1, "prompt_tokens": 2, "completion_tokens": 3}
@@ -164,7 +166,7 @@ def reruns(number: int, folder: Path) -> str | None:
         again = Journal(output, config, plan, resume=True)
         for lines in again.trials.values():
             for line in lines.values():
-                _trial(line, plan.tasks[0])
+                trial_of(line, plan.tasks[0])
         _summary([line for key, line in again.results.items() if key[0] in ("t1", "t2")], plan, config)
 
     said = held(read)

@@ -19,7 +19,8 @@ from himac.cli.console import console
 from himac.cli.play import Screen
 from himac.config_file import load_config
 from himac.errors import HimacError
-from himac.resumable import Plan, evaluate_resumable
+from himac.evaluation.plan import Plan
+from himac.evaluation.resumable import evaluate_resumable
 from himac.rollout.runtime import build_runtime
 from himac.types import Blueprint, Task, Turn
 from support.chat_server import ChatServer, Raw, chat, refusal

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from himac.store.lock import locked
 from himac.train.checkpoint import load_latest
-from himac.train.lock import locked
 from support.cli import Cli, Done
 
 CONFIGS = Path(__file__).resolve().parents[2] / "src" / "himac" / "configs"

@@ -11,9 +11,9 @@ import torch
 
 from himac.algos.base import PhaseContext, PhaseOutcome
 from himac.algos.himac import Himac
-from himac.algos.sampling import HierarchicalSampler
 from himac.rollout.rows import execution_rows, planner_rows, returns
 from himac.rollout.runtime import Runtime, build_runtime
+from himac.rollout.sampling import HierarchicalSampler
 from himac.train.factory import make_learner
 from himac.train.warmstart import warmstart
 from himac.types import Episode, Group, Role, Row, Segment

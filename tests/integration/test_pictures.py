@@ -17,7 +17,8 @@ from himac.cli.stages import make_model, warm_model
 from himac.cli.train import run_training
 from himac.config import Config
 from himac.config_file import load_config
-from himac.evaluate import evaluate, write_results
+from himac.evaluation.evaluate import evaluate
+from himac.evaluation.records import write_results
 from himac.rollout.runtime import build_benchmark, build_runtime
 from himac.types import Episode
 

@@ -15,7 +15,7 @@ from himac.config_file import load_config
 from himac.engines.base import GenerateRequest, SamplingParams
 from himac.engines.local.engine import LocalEngine
 from himac.errors import EndpointError
-from himac.evaluate import evaluate
+from himac.evaluation.evaluate import evaluate
 from himac.models.loading import load_model
 from himac.rollout.runtime import build_benchmark, build_runtime
 from support.served import MISSING, prepared, transformers_serve

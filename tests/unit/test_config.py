@@ -287,6 +287,16 @@ def test_an_installed_package_brings_an_engine(monkeypatch: pytest.MonkeyPatch) 
         make_engine(config, None, 4)
 
 
+def test_an_unknown_algorithm_is_told_with_those_there_are(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    points = [EntryPoint("broken", "nowhere:Config", "himac.algorithms")]
+    monkeypatch.setattr("himac.config.entry_points", lambda group: points)
+    (tmp_path / "c.yaml").write_text("algo: {tasks: 3}", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"no algorithm 'grop'; choose one of himac, .*, hiper, broken"):
+        load_config(tmp_path / "c.yaml", ["algo.name=grop"])
+    with pytest.raises(ConfigError, match=r"algorithm 'broken' cannot be loaded .*'nowhere'.*; reinstall its package"):
+        load_config(None, ["algo.name=broken"])
+
+
 def test_suggestions_know_the_chosen_algorithm_and_engine() -> None:
     with pytest.raises(ConfigError, match=r"'algo\.groups'; did you mean 'group_size'\?"):
         load_config(None, ["algo={name: grpo, groups: 3}"])

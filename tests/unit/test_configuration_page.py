@@ -5,11 +5,11 @@ from __future__ import annotations
 import runpy
 from collections import Counter
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 
-from himac.config import ENGINES, Config, InitConfig, VisionInitConfig
+from himac.config import ALGORITHMS, ENGINES, Config, InitConfig, VisionInitConfig
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
@@ -37,7 +37,7 @@ def test_the_page_is_up_to_date(script: dict[str, Any]) -> None:
 
 
 def test_every_key_is_explained_once_and_no_other(script: dict[str, Any]) -> None:
-    algorithms = get_args(Config.model_fields["algo"].annotation)
+    algorithms = ALGORITHMS.values()
     seeing = InitConfig(vision=VisionInitConfig())
     trees = [
         leaves(Config(algo=algorithm(), init=seeing).model_dump(exclude={"engine"})) for algorithm in algorithms

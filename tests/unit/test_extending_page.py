@@ -12,13 +12,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pydantic import TypeAdapter
 
-import himac.config as configuration
 from himac.agents.flat import FlatAgent
 from himac.agents.hierarchical import HierarchicalAgent
 from himac.algos.base import PhaseContext
-from himac.algos.sampling import FlatSampler
+from himac.config import ALGORITHMS
 from himac.config_file import load_config
 from himac.engines.base import GenerateRequest, SamplingParams, make_engine
 from himac.engines.local.engine import LocalEngine
@@ -29,7 +27,7 @@ from himac.models.loading import load_model
 from himac.models.policy import Policy
 from himac.rollout.collect import Collector
 from himac.rollout.episode import Proposal, Setting, execute
-from himac.train.factory import ALGORITHMS, Method
+from himac.train.factory import make_algorithm
 from himac.types import StopReason
 from support.toy import ByteTokenizer, ColourBenchmark, ScriptedEngine
 
@@ -71,27 +69,23 @@ def test_the_environment() -> None:
 
 
 def test_the_algorithm(monkeypatch: pytest.MonkeyPatch) -> None:
-    known_there = {key: value for key, value in vars(configuration).items() if not key.startswith("__")}
-    settings = run("src/himac/config.py", **known_there)
-    chosen: Any = TypeAdapter(settings["AlgoConfig"]).validate_python(
-        {"name": "reinforce", "tasks": 2, "group_size": 4}
-    )
-    assert type(chosen) is settings["ReinforceConfig"]
-    monkeypatch.setattr(configuration, "ReinforceConfig", type(chosen), raising=False)
-    built = run("src/himac/algos/reinforce.py")["Reinforce"]
-    assert "reinforce" not in ALGORITHMS, "the example shows something that is not built in"
-    known: dict[str, Any] = {}
-    run("src/himac/train/factory.py", ALGORITHMS=known, Method=Method, Reinforce=built)
-    method = known["reinforce"]
-    assert (chosen.trains, method.heads(chosen)) == ("flat", 0)
+    monkeypatch.setitem(sys.modules, "my_package.reinforce", SimpleNamespace(**run("my_package/reinforce.py")))
+    named = re.search(r'"himac\.algorithms"\]\n(\w+) = "(.*)"', PAGE.read_text(encoding="utf-8"))
+    assert named is not None
+    assert named[1] not in ALGORITHMS, "the example shows something that is not built in"
+    points = [EntryPoint(*named.groups(), "himac.algorithms")]
+    monkeypatch.setattr("himac.config.entry_points", lambda group: points)
+    small = ["env.step_limit=6", "agent.max_context=400"]
+    cfg = load_config(None, ["algo={name: reinforce, tasks: 2, group_size: 4}", *small])
+    assert (cfg.agent.name, cfg.warmstart.formats, cfg.algo.value_heads) == ("flat", ("flat",), 0)
 
-    cfg = load_config(None, ["agent.name=flat", "env.step_limit=6", "agent.max_context=400"])
     rng = random.Random(0)
     engine = ScriptedEngine(lambda prompt, request: rng.choice(prompt.split("Task: ")[1].split()[:2]))
     agent = FlatAgent(ByteTokenizer(), ColourBenchmark.texts, cfg.agent)
     with EnvPool(ColourBenchmark().make_env) as pool:
-        sampler = FlatSampler(Setting(ColourBenchmark(), cfg, 400), agent, Collector(engine, pool))
-        ((_, phase),) = method.build(chosen, sampler).phases
+        setting = Setting(ColourBenchmark(), cfg, 400)
+        runtime: Any = SimpleNamespace(setting=setting, agent=agent, collector=Collector(engine, pool))
+        ((_, phase),) = make_algorithm(cfg, runtime).phases
         outcome = phase(PhaseContext(0, 1), ColourBenchmark().tasks("train")[:2], None)
     assert [len(group.episodes) for group in outcome.groups] == [4, 4]
     assert len(outcome.rows) == 8
@@ -143,9 +137,7 @@ def test_every_example_is_run() -> None:
     assert page.count("```python") == len(BLOCKS) + 1  # the call of check_benchmark has no file
     assert set(BLOCKS) == {
         "buttons.py",
-        "src/himac/algos/reinforce.py",
-        "src/himac/config.py",
-        "src/himac/train/factory.py",
+        "my_package/reinforce.py",
         "my_package/settings.py",
         "my_package/plain.py",
     }

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from himac.algos.base import PhaseContext
-from himac.algos.sampling import HierarchicalSampler
+from himac.rollout.sampling import HierarchicalSampler
 from himac.seeding import derive_seed
 from himac.types import Boundary, Episode, Group
 

@@ -8,8 +8,8 @@ from typing import Any, Generic, TypeVar
 
 from himac.algos.base import Phase, PhaseContext, PhaseOutcome
 from himac.algos.groups import other_tasks, sample_groups
-from himac.algos.sampling import FlatSampler
 from himac.config import FlatAlgoConfig
+from himac.rollout.sampling import FlatSampler
 from himac.seeding import derive_seed
 from himac.types import Episode, Group, Row, Task
 

@@ -9,12 +9,12 @@ from typing import Any
 from himac.algos.advantages import Float64Array, group_relative
 from himac.algos.base import Phase, PhaseContext, PhaseOutcome
 from himac.algos.groups import merged, other_tasks, sample_groups
-from himac.algos.sampling import HierarchicalSampler
 from himac.algos.selection import Candidate, Subgoals, ranked_blueprints
 from himac.algos.steps import turn_advantages
 from himac.config import HimacConfig
 from himac.rollout.episode import Proposal
 from himac.rollout.rows import planner_rows, returns, turn_rows
+from himac.rollout.sampling import HierarchicalSampler
 from himac.seeding import derive_seed
 from himac.types import Episode, Group, Task
 

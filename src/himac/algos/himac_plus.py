@@ -20,9 +20,9 @@ from himac.algos.base import Phase, PhaseContext, PhaseOutcome
 from himac.algos.branching import branched
 from himac.algos.graph import graph_step_advantages
 from himac.algos.groups import other_tasks, sample_groups
-from himac.algos.sampling import HierarchicalSampler
 from himac.config import HimacPlusConfig
 from himac.rollout.rows import planner_rows, returns, turn_rows
+from himac.rollout.sampling import HierarchicalSampler
 from himac.seeding import derive_seed
 from himac.types import Episode, Group, Row, Task
 

@@ -27,9 +27,9 @@ from himac.algos.hae import (
     shaped_rewards,
     value_positions,
 )
-from himac.algos.sampling import FlatSampler
 from himac.config import HiperConfig
 from himac.rollout.rows import segment_row
+from himac.rollout.sampling import FlatSampler
 from himac.types import BoolArray, Episode, FloatArray, Group, Row, Segment, Task, Turn, ValueTargets
 
 IndexArray = NDArray[np.int64]

@@ -16,9 +16,9 @@ from himac.algos.advantages import Float64Array
 from himac.algos.base import Critic, PhaseContext, PhaseOutcome
 from himac.algos.flat import FlatAlgorithm
 from himac.algos.gae import gae, turn_rewards, whiten
-from himac.algos.sampling import FlatSampler
 from himac.config import PpoConfig
 from himac.rollout.rows import segment_row
+from himac.rollout.sampling import FlatSampler
 from himac.types import Episode, FloatArray, Group, Row, Task, ValueTargets
 
 

@@ -13,7 +13,6 @@ from pydantic import TypeAdapter, with_config
 from typing_extensions import TypedDict
 
 from himac import __version__
-from himac.atomic import WriteGuard, write_text
 from himac.bench.matrix import Matrix, cell_name, load_matrix
 from himac.bench.runner import MATRIX, last_records, read_cells
 from himac.errors import DataError
@@ -24,6 +23,7 @@ from himac.report.comparison import comparison_page, differences
 from himac.report.curves import comparison, save_figure
 from himac.report.results import STRICT, Count, read_record
 from himac.report.tables import markdown_table
+from himac.store.atomic import WriteGuard, write_text
 
 
 @with_config(STRICT)

@@ -26,17 +26,17 @@ import yaml
 from pydantic import TypeAdapter, with_config
 from typing_extensions import TypedDict
 
-from himac.atomic import WriteGuard, write_text
 from himac.bench.matrix import Cell, Matrix, Name, starts_warm
 from himac.bench.scheduler import Job, Outcome, run_jobs
 from himac.config import Config
 from himac.config_file import difference, dump_config, load_config
+from himac.continuing import BUDGET, MACHINE, check_budget
 from himac.errors import ConfigError, DataError, EndpointError
 from himac.report.cells import GREEDY, final_evaluation
 from himac.report.results import STRICT, Count, Finite, number, read_jsonl, read_record
-from himac.train.continuing import BUDGET, MACHINE, check_budget
-from himac.train.lock import locked
-from himac.train.metrics_log import MetricsLog
+from himac.store.atomic import WriteGuard, write_text
+from himac.store.lock import locked
+from himac.store.metrics_log import MetricsLog
 from himac.types import StopReason
 
 COMMAND = (sys.executable, "-m", "himac")

@@ -11,29 +11,23 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
-from himac.atomic import WriteGuard, write_text
 from himac.cli.console import console, percent, progress_bar
 from himac.cli.runs import Chosen, choose
 from himac.config import FIELD_REPEATS, FIELD_TEMPERATURE
 from himac.config_file import load_config
 from himac.errors import CheckpointError, ConfigError
-from himac.evaluate import (
-    BlueprintSource,
-    evaluate,
-    record,
-    repeat_seed,
-    sample_tasks,
-    summarise,
-    write_records,
-)
+from himac.evaluation.evaluate import BlueprintSource, evaluate, repeat_seed, sample_tasks
+from himac.evaluation.plan import RESULTS, SETTINGS, TRIALS, Plan, begin
+from himac.evaluation.records import Record, record, write_records
+from himac.evaluation.resumable import evaluate_resumable
+from himac.evaluation.summary import summarise_lines
 from himac.report.cells import GREEDY, SUMMARY
 from himac.report.pictures import FOLDER, save_pictures
 from himac.report.results import TOLD, read_jsonl
-from himac.resumable import RESULTS, SETTINGS, TRIALS, Plan, Record, begin, episode_of, evaluate_resumable
-from himac.rollout.failures import some_sound
 from himac.rollout.preflight import check_room, first_task, try_environment
 from himac.rollout.runtime import Runtime, build_benchmark, build_runtime, check_model_path
-from himac.train.lock import locked
+from himac.store.atomic import WriteGuard, write_text
+from himac.store.lock import locked
 from himac.types import StopReason
 
 SOURCES = ("planner", "random", "none")
@@ -147,7 +141,7 @@ def evaluate_command(
                 lines, found[name] = _streamed(runtime, plan, place, lambda _: bar.advance(shown))
             else:
                 lines = _rounds(runtime, plan, place, planner, chosen, lambda _: bar.advance(shown))
-                found[name] = _summary(lines, plan)
+                found[name] = summarise_lines(lines, plan.tasks)
             found[name] |= {"temperature": plan.temperature, "repeats": plan.repeats, "success_std": _std(lines, plan)}
     summary = found.pop("") | {
         "split": split,
@@ -211,7 +205,6 @@ def _rounds(
             seed=repeat_seed(plan.seed, repeat),
             blueprints=plan.blueprints,
             planner=planner,
-            planner_temperature=runtime.config.agent.planner.temperature if planner is not None else None,
             on_result=tick,
         )
         found = [record(episode, plan.split_hash) for episode in episodes]
@@ -230,11 +223,6 @@ def _streamed(runtime: Runtime, plan: Plan, place: Place, tick: Tick) -> tuple[l
     if runtime.engine.totals is not None:
         summary["endpoint"] = asdict(runtime.engine.totals)
     return lines, summary
-
-
-def _summary(lines: Sequence[Record], plan: Plan) -> dict[str, Any]:
-    tasks = {task.id: task for task in plan.tasks}
-    return dict(summarise(some_sound([episode_of(line, tasks[line["task_id"]]) for line in lines])))
 
 
 def _std(lines: Sequence[Record], plan: Plan) -> float:

@@ -14,7 +14,7 @@ from himac.cli.console import console
 from himac.cli.runs import choose
 from himac.config_file import load_config
 from himac.errors import ConfigError
-from himac.evaluate import evaluate
+from himac.evaluation.evaluate import evaluate
 from himac.rollout.preflight import check_room, try_environment
 from himac.rollout.runtime import Runtime, build_benchmark, build_runtime
 from himac.scene import Scene, in_words

@@ -9,9 +9,9 @@ from pathlib import Path
 from himac.config import Config
 from himac.config_file import difference, load_config
 from himac.errors import ConfigError
+from himac.evaluation.plan import MAY_CHANGE, RESULTS, Plan
 from himac.models.folder import pointed
 from himac.report.results import TOLD, read_jsonl
-from himac.resumable import MAY_CHANGE, RESULTS, Plan
 
 _CONFIG, _CHECKPOINTS = "config.yaml", "checkpoints"
 

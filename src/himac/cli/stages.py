@@ -22,7 +22,7 @@ from himac.rollout.preflight import first_task, try_environment
 from himac.rollout.runtime import build_benchmark, build_runtime, check_model_path, require_weights
 from himac.scene import in_words, plain
 from himac.seeding import derive_seed
-from himac.train.lock import locked
+from himac.store.lock import locked
 from himac.types import Demonstration
 
 
@@ -51,8 +51,8 @@ def warmstart_command(
 
 def make_model(config: Config, benchmark: Benchmark, output: Path) -> None:
     """Initialise a model whose tokenizer is trained on demonstrations of the training split."""
-    from himac.atomic import WriteGuard
     from himac.models.init_model import init_model
+    from himac.store.atomic import WriteGuard
 
     tasks = benchmark.tasks(config.env.train_split)
     tasks = random.Random(derive_seed(config.seed, "texts")).sample(tasks, min(config.init.tokenizer_games, len(tasks)))

@@ -9,19 +9,19 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from himac.atomic import WriteGuard, clean, write_text
 from himac.cli.console import console, percent, progress_bar
 from himac.cli.stages import clear_unfinished, make_model, warm_model
 from himac.config import Config
 from himac.config_file import difference, dump_config, load_config
+from himac.continuing import BUDGET, MACHINE, check_budget
 from himac.envs.base import Benchmark
 from himac.envs.pool import EnvResult
 from himac.errors import CheckpointError
 from himac.machine import machine
 from himac.rollout.preflight import check_room, first_task, try_environment
 from himac.rollout.runtime import build_benchmark, build_runtime, check_model_path
-from himac.train.continuing import BUDGET, MACHINE, check_budget
-from himac.train.lock import locked
+from himac.store.atomic import WriteGuard, clean, write_text
+from himac.store.lock import locked
 
 RESUMABLE_CHANGES = (*BUDGET, *MACHINE, "train.keep_checkpoints")
 _CONFIG, _ENVIRONMENT = "config.yaml", "environment.json"

@@ -31,7 +31,7 @@ from himac.envs.snapshot import restore, snapshot
 
 AnyEnv = gymnasium.Env[Any, Any]
 Command = (
-    tuple[Literal["reset"], Mapping[str, Any] | None, int | None]
+    tuple[Literal["reset"], Mapping[str, Any] | None, int]
     | tuple[Literal["step"], Any]
     | tuple[Literal["clone"]]
     | tuple[Literal["restore"], bytes]
@@ -95,7 +95,8 @@ class EnvHost:
             return EnvResult("", 0.0, False, False)
         # A copy, as in another process: what an environment does to the options stays with it.
         options = None if command[1] is None else copy.deepcopy(dict(command[1]))
-        return checked(env.reset(seed=command[2], options=options), False, self._max_characters)
+        # The one place that fits derived seeds to what environments take: not negative, at most 31 bits.
+        return checked(env.reset(seed=command[2] % 2**31, options=options), False, self._max_characters)
 
     def _give_up(self, slot: int) -> None:
         env = self.envs.pop(slot, None)

@@ -10,13 +10,13 @@ import torch
 from tokenizers import AddedToken, pre_tokenizers
 from transformers import Qwen2Config, Qwen2ForCausalLM, Qwen2Tokenizer
 
-from himac.atomic import publish
 from himac.errors import ConfigError, ModelError
 from himac.models.image_tokenizer import ImageTokenizer
 from himac.models.init_vision import IMAGE, VISION_TOKENS, image_processor, vision_language_model
 from himac.models.loading import save_weights
 from himac.models.structured_init import structure_attention
 from himac.models.vision import ImageProcessor
+from himac.store.atomic import publish
 
 USER, ASSISTANT, END, PAD = "<|user|>", "<|assistant|>", "<|im_end|>", "<|pad|>"
 NUMBERS = tuple(f" {number}" for number in range(61))

@@ -20,6 +20,8 @@ from himac.scene import Content, pictures_in, plain, retold
 from himac.seeding import derive_seed
 from himac.types import Blueprint, Boundary, Episode, Role, Segment, StopReason, Task, Turn
 
+Agent = HierarchicalAgent | FlatAgent
+
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
@@ -359,6 +361,28 @@ def flat_episode(
     return world.episode(task, seed, [recorder.segment()])
 
 
+@program
+def run_episode(
+    setting: Setting,
+    agent: Agent,
+    task: Task,
+    temperature: float,
+    seed: int,
+    env_seed: int,
+    proposal: Proposal | None = None,
+) -> Generator[Command, Any, Episode]:
+    """One episode of any agent; one with a hierarchy follows the proposal, by default a blueprint of its own."""
+    whole: Any
+    if isinstance(agent, FlatAgent):
+        whole = flat_episode(setting, agent, task, temperature, seed, env_seed)
+    else:
+        if proposal is None:
+            (proposal,) = yield from propose(setting, agent, task, 1, temperature, seed, env_seed)
+        whole = execute(setting, agent, task, proposal, temperature, seed, env_seed)
+    episode: Episode = yield from whole
+    return episode
+
+
 def _told(setting: Setting, recorder: SegmentRecorder, turn: Turn) -> None:
     """Record a turn and tell the watcher."""
     recorder.turn(turn)
@@ -368,7 +392,7 @@ def _told(setting: Setting, recorder: SegmentRecorder, turn: Turn) -> None:
 
 def _reply(
     setting: Setting,
-    agent: HierarchicalAgent | FlatAgent,
+    agent: Agent,
     recorder: SegmentRecorder,
     max_tokens: int,
     temperature: float,
@@ -388,6 +412,3 @@ def _reply(
     )
     completion: Completion = yield Generate(session, tuple(recorder.token_ids), params, tuple(recorder.pictures))
     return completion if completion.token_ids else None
-
-
-__all__ = ["Proposal", "Setting", "Watcher", "World", "execute", "flat_episode", "follow", "propose"]

@@ -32,7 +32,7 @@ def try_environment(config: Config, benchmark: Benchmark, tasks: Sequence[Task])
     with env_pool(config, benchmark, min(config.env.workers, 1)) as pool:
         handle = pool.acquire()
         for task in tasks:
-            seed = derive_seed(config.seed, "preflight", task.id) % 2**31
+            seed = derive_seed(config.seed, "preflight", task.id)
             reset = _ask(pool, handle, ("reset", task.options, seed), f"'{name}' at the reset for task '{task.id}'")
             commands = reset.info.get("admissible_commands")
             action = commands[0] if commands else "look"

@@ -29,12 +29,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from himac.atomic import WriteGuard, clean, publish, sync, write_text
 from himac.errors import CheckpointError, TrainingError
 from himac.files import parse_json, read_json, read_text
 from himac.models.loading import save_weights
 from himac.models.weights import not_finite
-from himac.train.metrics_log import MetricsLog
+from himac.store.atomic import WriteGuard, clean, publish, sync, write_text
+from himac.store.metrics_log import MetricsLog
 
 __all__ = [
     "Checkpoint",

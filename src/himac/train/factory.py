@@ -2,59 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
 from himac.agents.flat import FlatAgent
 from himac.agents.hierarchical import HierarchicalAgent
 from himac.algos.base import Algorithm, Critic
-from himac.algos.gigpo import Gigpo
-from himac.algos.grpo import Grpo
-from himac.algos.himac import Himac
-from himac.algos.himac_plus import HimacPlus
-from himac.algos.hiper import Hiper
-from himac.algos.ppo import Ppo
-from himac.algos.rloo import Rloo
-from himac.algos.sampling import FlatSampler, HierarchicalSampler
 from himac.config import Config
 from himac.errors import ConfigError
 from himac.models.policy import Policy
 from himac.rollout.runtime import Runtime, require_weights
+from himac.rollout.sampling import FlatSampler, HierarchicalSampler
 from himac.train.settings import LearnerConfig, RolePace
 
 if TYPE_CHECKING:
     from himac.train.learner import Learner
-
-
-@dataclass(frozen=True, slots=True)
-class Method:
-    """What an algorithm is made of.
-
-    Attributes:
-        build: From the settings and the sampler, and the critic when there are value heads.
-        value_heads: Values its critic predicts, or a function of the settings that says so.
-        reference: Whether the algorithm itself asks for the frozen starting weights, given its settings.
-    """
-
-    build: Callable[..., Algorithm]
-    value_heads: int | Callable[[Any], int] = 0
-    reference: Callable[[Any], bool] = lambda _: False
-
-    def heads(self, settings: Any) -> int:
-        """Number of value heads under these settings."""
-        return self.value_heads(settings) if callable(self.value_heads) else self.value_heads
-
-
-ALGORITHMS: dict[str, Method] = {
-    "himac": Method(Himac),
-    "himac-plus": Method(HimacPlus),
-    "grpo": Method(Grpo),
-    "rloo": Method(Rloo),
-    "gigpo": Method(Gigpo),
-    "ppo": Method(Ppo, value_heads=1, reference=lambda settings: settings.reward_kl > 0),
-    "hiper": Method(Hiper, value_heads=lambda settings: settings.heads),
-}
 
 
 def check_training(config: Config) -> None:
@@ -95,12 +57,11 @@ def learner_config(config: Config, **changes: Any) -> LearnerConfig:
     Args:
         changes: Fields that are replaced; a schedule that falls needs `total_steps`.
     """
-    method = ALGORITHMS[config.algo.name]
     derived = {
         "temperature": _temperature(config),
         "seed": config.seed,
-        "value_heads": method.heads(config.algo),
-        "keep_reference": method.reference(config.algo),
+        "value_heads": config.algo.value_heads,
+        "keep_reference": config.algo.needs_reference,
         "roles": {role: RolePace(**pace.model_dump()) for role, pace in config.train.learner.roles.items()},
     }
     return LearnerConfig(**config.train.learner.model_dump() | derived | changes)
@@ -130,17 +91,23 @@ def make_algorithm(config: Config, runtime: Runtime, critic: Critic | None = Non
         critic: Of a method with value heads: the learner. Without it such a method can name its phases only.
 
     Raises:
-        ConfigError: the agent is not of the kind that the algorithm trains.
+        ConfigError: the agent is not of the kind that the algorithm trains, or its module or class is not there.
     """
     check_training(config)
-    method = ALGORITHMS[config.algo.name]
+    try:
+        build = resolve_name(config.algo.factory)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(
+            f"algorithm '{config.algo.name}' cannot be loaded ({error}); reinstall its package"
+        ) from error
     sampler: FlatSampler | HierarchicalSampler
     if isinstance(runtime.agent, FlatAgent):
         sampler = FlatSampler(runtime.setting, runtime.agent, runtime.collector)
     else:
         assert isinstance(runtime.agent, HierarchicalAgent)
         sampler = HierarchicalSampler(runtime.setting, runtime.agent, runtime.collector)
-    return method.build(config.algo, sampler, *([critic] if method.heads(config.algo) else []))
+    algorithm: Algorithm = build(config.algo, sampler, *([critic] if config.algo.value_heads else []))
+    return algorithm
 
 
 def planned_steps(config: Config, runtime: Runtime) -> int:

@@ -14,18 +14,20 @@ from typing import Any
 from himac.algos.base import Phase, PhaseContext
 from himac.config import Config
 from himac.errors import CheckpointError, TrainingError
-from himac.evaluate import evaluate, sample_tasks, summarise, write_results
+from himac.evaluation.evaluate import evaluate, sample_tasks
+from himac.evaluation.records import write_results
+from himac.evaluation.summary import summarise
 from himac.models.vision import forget_pictures
 from himac.report.results import Record, number
 from himac.rollout.collect import Usage
 from himac.rollout.metrics import group_metrics
 from himac.rollout.runtime import Runtime
 from himac.seeding import derive_seed
+from himac.store.metrics_log import finite
 from himac.train.checkpoint import MetricsLog, mark_best, save_checkpoint, save_model
 from himac.train.diagnosis import findings
 from himac.train.factory import make_algorithm
 from himac.train.learner import Learner
-from himac.train.metrics_log import finite
 from himac.train.value import VALUE_FILE
 from himac.types import Episode, Group, Row, Task
 

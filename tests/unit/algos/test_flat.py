@@ -13,7 +13,6 @@ from himac.algos.base import PhaseContext
 from himac.algos.gigpo import Gigpo
 from himac.algos.grpo import Grpo
 from himac.algos.rloo import Rloo
-from himac.algos.sampling import FlatSampler
 from himac.algos.steps import turn_advantages
 from himac.config import GigpoConfig, GrpoConfig, RlooConfig
 from himac.config_file import load_config
@@ -21,6 +20,7 @@ from himac.envs.pool import EnvPool
 from himac.rollout.collect import Collector
 from himac.rollout.episode import Setting
 from himac.rollout.rows import returns
+from himac.rollout.sampling import FlatSampler
 from himac.types import StopReason, Task
 from support.toy import ByteTokenizer, ColourBenchmark, ScriptedEngine
 

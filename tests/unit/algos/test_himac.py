@@ -10,13 +10,13 @@ from himac.agents.hierarchical import HierarchicalAgent
 from himac.algos.advantages import group_relative
 from himac.algos.base import PhaseContext
 from himac.algos.himac import Himac
-from himac.algos.sampling import HierarchicalSampler
 from himac.config import HimacConfig
 from himac.config_file import load_config
 from himac.envs.pool import EnvPool
 from himac.rollout.collect import Collector
 from himac.rollout.episode import Setting
 from himac.rollout.rows import returns
+from himac.rollout.sampling import HierarchicalSampler
 from himac.types import Role, Task
 from support.toy import ByteTokenizer, ColourBenchmark, ScriptedEngine
 

@@ -11,13 +11,13 @@ from himac.algos.advantages import group_relative
 from himac.algos.base import PhaseContext
 from himac.algos.branching import uncertain_start
 from himac.algos.himac_plus import HimacPlus
-from himac.algos.sampling import HierarchicalSampler
 from himac.config import HimacPlusConfig
 from himac.config_file import load_config
 from himac.envs.pool import EnvPool
 from himac.errors import EnvironmentFailureError
 from himac.rollout.collect import Collector
 from himac.rollout.episode import Setting
+from himac.rollout.sampling import HierarchicalSampler
 from himac.types import Blueprint, Boundary, Episode, Role, StopReason
 from support.toy import ByteTokenizer, ColourBenchmark, ColourEnv, RestorableColours, ScriptedEngine
 

@@ -11,12 +11,12 @@ import pytest
 from himac.agents.hiper import HiperAgent
 from himac.algos.base import PhaseContext
 from himac.algos.hiper import Hiper
-from himac.algos.sampling import FlatSampler
 from himac.config import HiperConfig
 from himac.config_file import load_config
 from himac.envs.pool import EnvPool
 from himac.rollout.collect import Collector
 from himac.rollout.episode import Setting
+from himac.rollout.sampling import FlatSampler
 from himac.types import Episode, Group, Segment
 from support.toy import ByteTokenizer, ColourBenchmark, ScriptedEngine
 

@@ -10,12 +10,12 @@ from himac.agents.flat import FlatAgent
 from himac.algos.base import PhaseContext, PhaseOutcome
 from himac.algos.gae import gae, whiten
 from himac.algos.ppo import Ppo
-from himac.algos.sampling import FlatSampler
 from himac.config import PpoConfig
 from himac.config_file import load_config
 from himac.envs.pool import EnvPool
 from himac.rollout.collect import Collector
 from himac.rollout.episode import Setting
+from himac.rollout.sampling import FlatSampler
 from himac.types import FloatArray, Row
 from support.toy import ByteTokenizer, ColourBenchmark, ScriptedEngine
 

@@ -41,6 +41,11 @@ def test_an_episode(pool: EnvPool) -> None:
     assert results[0].reward == 0.5
 
 
+def test_a_derived_seed_is_fitted_to_what_environments_take(pool: EnvPool) -> None:
+    handle = pool.acquire()
+    assert ask(pool, handle, "reset", None, 5 * 2**31 + 7).info["overview"] == "seed 7"  # 31 bits of it
+
+
 def test_many_environments_interleave_without_loss_or_repetition(pool: EnvPool) -> None:
     handles = [pool.acquire() for _ in range(12)]
     for number, handle in enumerate(handles):

@@ -8,7 +8,7 @@ from himac.agents.hierarchical import HierarchicalAgent
 from himac.agents.recorder import SegmentRecorder
 from himac.config_file import load_config
 from himac.envs.pool import EnvPool
-from himac.evaluate import summarise
+from himac.evaluation.summary import summarise
 from himac.rollout.collect import Collector
 from himac.rollout.episode import Proposal, Setting, execute, flat_episode, propose
 from himac.rollout.rows import execution_rows, planner_rows, turn_rows

@@ -16,9 +16,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from himac import atomic
 from himac.errors import CheckpointError, ModelError, TrainingError
 from himac.models.folder import pointed
+from himac.store import atomic
 from himac.train.checkpoint import (
     MetricsLog,
     check_lines,

@@ -5,13 +5,13 @@ from typing import Any, get_args
 import pytest
 
 from himac.algos.losses import AggregationMode, RatioKind
+from himac.config import GrpoConfig
 from himac.config import LearnerConfig as Tree
 from himac.config_file import load_config
 from himac.errors import ConfigError
 from himac.models.policy import Policy
-from himac.train.factory import ALGORITHMS, Method, check_training, learner_config, make_learner
+from himac.train.factory import check_training, learner_config, make_algorithm, make_learner
 from himac.train.forward import Precision
-from himac.train.learner import Learner
 from himac.train.settings import CreditKind
 
 FLAT = "agent.name=flat"
@@ -51,8 +51,7 @@ def test_the_method_says_whether_there_is_a_critic(model: Any) -> None:
     )
     assert dear.reference is not None
     assert make_learner(Policy(model), load_config(None, ["algo.name=grpo", FLAT])).heads is None
-    assert Method(Learner, value_heads=lambda settings: settings + 1).heads(2) == 3
-    assert {"himac", "grpo", "ppo"} <= set(ALGORITHMS)
+    assert [load_config(None, [f"algo={{name: hiper, heads: {n}}}"]).algo.value_heads for n in (1, 3)] == [1, 3]
 
 
 @pytest.mark.parametrize(
@@ -69,3 +68,12 @@ def test_contradictions_are_refused_before_anything_starts(overrides: list[str],
     with pytest.raises(ConfigError, match=message):
         check_training(load_config(None, overrides))
     check_training(load_config(None, ["train.learner.schedule=linear"]))
+
+
+def test_an_algorithm_whose_class_is_not_there_is_told_of() -> None:
+    class Gone(GrpoConfig):
+        factory = "nowhere:Gone"
+
+    runtime: Any = None  # the class is looked for first
+    with pytest.raises(ConfigError, match=r"algorithm 'grpo' cannot be loaded .*'nowhere'.*; reinstall its package"):
+        make_algorithm(load_config(None, [FLAT]).model_copy(update={"algo": Gone()}), runtime)

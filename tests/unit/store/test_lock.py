@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from himac.errors import CheckpointError
-from himac.train.lock import locked
+from himac.store.lock import locked
 
 
 def test_a_second_writer_is_refused_and_told_who_is_there(tmp_path: Path) -> None:
@@ -32,7 +32,7 @@ def test_a_lock_beside(tmp_path: Path) -> None:
 
 def test_what_a_killed_writer_left_is_not_in_the_way(tmp_path: Path) -> None:
     """Whatever process or machine the file names: a dead one, another host's, one whose number is in use again."""
-    code = f"import pathlib, time; from himac.train.lock import locked\nwith locked(pathlib.Path({str(tmp_path)!r})):\n"
+    code = f"import pathlib, time; from himac.store.lock import locked\nwith locked(pathlib.Path({str(tmp_path)!r})):\n"
     code += " print('held', flush=True); time.sleep(60)"
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None

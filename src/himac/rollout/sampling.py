@@ -1,4 +1,4 @@
-"""Episodes for the algorithms: how tasks, blueprints and seeds become programs for the collector."""
+"""From tasks to episodes: how tasks, blueprints and seeds become programs for the collector."""
 
 from __future__ import annotations
 
@@ -32,16 +32,9 @@ class HierarchicalSampler:
             env_seed: Of the environments: the same number gives every episode of a task the same start.
         """
         temperature = 0.0 if greedy else self.agent.config.planner.temperature
+        shared = self.setting, self.agent
         programs = [
-            propose(
-                self.setting,
-                self.agent,
-                task,
-                count,
-                temperature,
-                derive_seed(seed, n, task.id),
-                start_seed(env_seed, task),
-            )
+            propose(*shared, task, count, temperature, derive_seed(seed, n, task.id), start_seed(env_seed, task))
             for n, task in enumerate(tasks)
         ]
         proposals: list[list[Proposal]] = self.collector.run(programs)
@@ -61,6 +54,7 @@ class HierarchicalSampler:
         Greedy executions are deterministic, so equal blueprints of one task run once and share the result.
         """
         temperature = 0.0 if greedy else self.agent.config.executor.temperature
+        shared = self.setting, self.agent
         programs, places = list[Commands](), dict[tuple[int, object], int]()
         for n, (task, candidates) in enumerate(zip(tasks, proposals, strict=True)):
             for m, proposal in enumerate(candidates):
@@ -68,18 +62,8 @@ class HierarchicalSampler:
                 if key not in places:
                     places[key] = len(programs)
                     run_seed = derive_seed(seed, n, task.id, places[key])
-                    programs.append(
-                        execute(
-                            self.setting,
-                            self.agent,
-                            task,
-                            proposal,
-                            temperature,
-                            run_seed,
-                            start_seed(env_seed, task),
-                            branching,
-                        )
-                    )
+                    start = start_seed(env_seed, task)
+                    programs.append(execute(*shared, task, proposal, temperature, run_seed, start, branching))
         done: list[Episode] = self.collector.run(programs)
         return [
             [
@@ -150,15 +134,9 @@ class FlatSampler:
     ) -> list[list[Episode]]:
         """`count` episodes a task."""
         temperature = 0.0 if greedy else self.agent.limits.temperature
+        shared = self.setting, self.agent
         programs = [
-            flat_episode(
-                self.setting,
-                self.agent,
-                task,
-                temperature,
-                derive_seed(seed, n, task.id, m),
-                start_seed(env_seed, task),
-            )
+            flat_episode(*shared, task, temperature, derive_seed(seed, n, task.id, m), start_seed(env_seed, task))
             for n, task in enumerate(tasks)
             for m in range(count)
         ]
@@ -168,7 +146,7 @@ class FlatSampler:
 
 def start_seed(env_seed: int, task: Task) -> int:
     """Seed of a task's environment: shared by all its episodes of an iteration, so that they start alike."""
-    return derive_seed(env_seed, task.id) % 2**31
+    return derive_seed(env_seed, task.id)
 
 
 def _mean(executions: Sequence[Episode]) -> Episode:

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from himac.atomic import WriteGuard
 from himac.errors import CheckpointError
+from himac.store.atomic import WriteGuard
 
 logger = logging.getLogger(__name__)
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from himac.atomic import WriteGuard
 from himac.errors import CheckpointError
+from himac.store.atomic import WriteGuard
 
 _READ_BYTES = 1 << 20
 

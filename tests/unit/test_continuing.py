@@ -9,8 +9,8 @@ import pytest
 from himac.cli.train import _prepare
 from himac.config import Config
 from himac.config_file import load_config
+from himac.continuing import check_budget
 from himac.errors import ConfigError
-from himac.train.continuing import check_budget
 
 FALLING = ("linear", "cosine")
 

@@ -7,17 +7,13 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from himac.agents.flat import FlatAgent
-from himac.agents.hierarchical import HierarchicalAgent
 from himac.agents.reflexion import ReflexionAgent
 from himac.engines.base import Completion, SamplingParams
-from himac.rollout.episode import Proposal, Setting, execute, flat_episode, propose
+from himac.rollout.episode import Agent, Proposal, Setting, run_episode
 from himac.rollout.program import Command, Commands, Generate, GenerateMany, Release, Reset, Step
 from himac.scene import Content, pictures_in
 from himac.seeding import derive_seed
 from himac.types import Episode, StopReason, Task
-
-Agent = HierarchicalAgent | FlatAgent
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +103,6 @@ def trials(
     task: Task,
     temperature: float,
     seed: int,
-    env_seed: int,
     *,
     proposal: Proposal | None = None,
     past: Sequence[Trial] = (),
@@ -115,8 +110,8 @@ def trials(
 ) -> Generator[Command, Any, tuple[Trial, ...]]:
     """Try a task once; a Reflexion agent tries until it succeeds or `prompting.trials` are used up.
 
-    Every trial starts from the same state. A trial ends as `engine_error` when the engine gives a request up; no
-    further one follows then.
+    Every trial starts from the same state, which `seed` says. A trial ends as `engine_error` when the engine gives a
+    request up; no further one follows then.
 
     Args:
         proposal: A blueprint to follow, instead of one by the agent's own planner.
@@ -139,7 +134,7 @@ def trials(
                     notify(number - 1, judged)
             player = agent.remembering([trial.reflection or "" for trial in done])
         own = derive_seed(seed, "trial", number) if number else seed
-        attempt = _attempt(setting, player, task, temperature, own, env_seed, proposal)
+        attempt = run_episode(setting, player, task, temperature, own, seed, proposal)
         done.append((yield from _trial(setting, task, own, attempt)))
         last = done[-1].episode
         if last.success or last.error is not None or len(done) >= budget:
@@ -169,24 +164,6 @@ def _trial(setting: Setting, task: Task, seed: int, attempt: Commands) -> Genera
             error=str(error),
         )
     return Trial(episode, meter.spent, meter.instruction, meter.opening)
-
-
-def _attempt(
-    setting: Setting,
-    agent: Agent,
-    task: Task,
-    temperature: float,
-    seed: int,
-    env_seed: int,
-    proposal: Proposal | None,
-) -> Generator[Command, Any, Episode]:
-    if not isinstance(agent, HierarchicalAgent):
-        episode: Episode = yield from flat_episode(setting, agent, task, temperature, seed, env_seed)
-        return episode
-    if proposal is None:
-        (proposal,) = yield from propose(setting, agent, task, 1, temperature, seed, env_seed)
-    episode = yield from execute(setting, agent, task, proposal, temperature, seed, env_seed)
-    return episode
 
 
 def _reflect(

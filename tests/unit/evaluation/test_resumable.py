@@ -12,8 +12,10 @@ import pytest
 from himac.config import Config
 from himac.config_file import load_config
 from himac.errors import CheckpointError, EndpointError
+from himac.evaluation.plan import Plan
+from himac.evaluation.records import Record
+from himac.evaluation.resumable import evaluate_resumable
 from himac.report.results import read_jsonl
-from himac.resumable import Plan, Record, evaluate_resumable
 from himac.rollout.runtime import build_runtime
 from support.chat_server import Answer, Body, ChatServer, Raw, chat, refusal, said
 from support.toy import ColourBenchmark, ColourEnv

@@ -14,9 +14,9 @@ from himac.agents.reflexion import ReflexionAgent
 from himac.config_file import load_config
 from himac.engines.base import Completion, GenerateRequest
 from himac.envs.pool import EnvPool
+from himac.evaluation.trials import Spent, Trial, trials
 from himac.rollout.collect import Collector
 from himac.rollout.episode import Proposal, Setting, flat_episode
-from himac.rollout.trials import Spent, Trial, trials
 from himac.types import StopReason, Task
 from support.toy import ByteTokenizer, ColourBenchmark, ColourEnv, ScriptedEngine
 
@@ -54,7 +54,7 @@ def play(
     SeedEnv.seeds.clear()
     with EnvPool(SeedEnv) as pool:
         setting = Setting(ColourBenchmark(), config, 4000)
-        (done,) = Collector(scripted, pool).run([trials(setting, agent, TASK, 0.0, 7, 5, **more)])
+        (done,) = Collector(scripted, pool).run([trials(setting, agent, TASK, 0.0, 7, **more)])
     return done, scripted
 
 
@@ -87,7 +87,7 @@ def test_reflections_lead_to_success_and_everything_is_counted() -> None:
     # A failed trial is told when it is over and again with its reflection; the last one is in the result.
     assert told == [(0, None), (0, first), (1, None), (1, second)]
     assert [trial.spent for trial in done] == [Spent(4, 400, 40), Spent(4, 400, 40), Spent(2, 200, 20)]
-    assert SeedEnv.seeds == [5, 5, 5]  # every trial starts from the same state
+    assert SeedEnv.seeds == [7, 7, 7]  # every trial starts from the same state
     assert len({request.params.seed for request in engine.requests}) == len(engine.requests)
     assert len({request.session for request in engine.requests}) == 3 + 2
     assert set(engine.released) == {request.session for request in engine.requests}
@@ -124,7 +124,7 @@ def test_other_agents_try_once_and_exactly_as_without_trials() -> None:
     other = ScriptedEngine(learner)
     with EnvPool(ColourEnv) as pool:
         setting = Setting(ColourBenchmark(), config, 4000)
-        (episode,) = Collector(other, pool).run([flat_episode(setting, agent, TASK, 0.0, 7, 5)])
+        (episode,) = Collector(other, pool).run([flat_episode(setting, agent, TASK, 0.0, 7, 7)])
     assert other.requests == engine.requests
     assert done[0].episode.turns == episode.turns
     assert done[0].episode.ret == episode.ret
@@ -223,7 +223,7 @@ def test_many_tasks_at_once_keep_their_memories_apart() -> None:
     setting = Setting(ColourBenchmark(), config, 4000)
     tasks: Sequence[Task] = [task for task in ColourBenchmark().tasks("train") if "green" not in task.id]
     with EnvPool(ColourEnv) as pool:
-        programs = [trials(setting, agent, task, 0.0, 1, 1) for task in tasks]
+        programs = [trials(setting, agent, task, 0.0, 1) for task in tasks]
         results = Collector(BillingEngine(reply), pool).run(programs)
     assert [len(done) for done in results] == [3] * len(tasks)
     assert [done[0].reflection for done in results] == [
