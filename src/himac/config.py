@@ -6,10 +6,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
+from pkgutil import resolve_name
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny, model_validator
+
+from himac.errors import ConfigError
 
 Positive = Annotated[int, Field(gt=0)]
 NonNegative = Annotated[int, Field(ge=0)]
@@ -68,18 +71,38 @@ class Capabilities:
     abort: bool = False
 
 
-class EngineConfig(_Node):
+class _Registered(_Node):
+    """Settings that name what they are for.
+
+    Attributes:
+        kind: What it is, for messages.
+        factory: `<module>:<class>`, imported when one is made.
+    """
+
+    kind: ClassVar[str]
+    factory: ClassVar[str]
+    name: str
+
+    def load_factory(self) -> Any:
+        """The class that `factory` names.
+
+        Raises:
+            ConfigError: its module or class is not there.
+        """
+        try:
+            return resolve_name(self.factory)
+        except (ImportError, AttributeError) as error:
+            raise ConfigError(f"{self.kind} '{self.name}' cannot be loaded ({error}); reinstall its package") from error
+
+
+class EngineConfig(_Registered):
     """What generates. `name` chooses one of `ENGINES`, or one that an installed package brings.
 
     Such a package has a subclass of this and an entry point of the group `himac.engines` that names it.
-
-    Attributes:
-        factory: `<module>:<class>` of the engine, imported when one is made.
     """
 
+    kind = "engine"
     can: ClassVar[Capabilities]
-    factory: ClassVar[str]
-    name: str
 
     @property
     def served(self) -> str | None:
@@ -305,19 +328,19 @@ class AgentConfig(_Node):
     prompting: PromptingConfig = PromptingConfig()
 
 
-class AlgoConfig(_Node):
+class AlgoConfig(_Registered):
     """What is trained how. `name` chooses one of `ALGORITHMS`, or one that an installed package brings.
 
     Such a package has a subclass of this and an entry point of the group `himac.algorithms` that names it.
 
     Attributes:
         trains: `agent.name` of the agent that is trained.
-        factory: `<module>:<class>` of the algorithm, imported when one is made.
+        learner: Keys of `train.learner` that it brings where they are not given.
     """
 
+    kind = "algorithm"
     trains: ClassVar[Trained] = "hierarchical"
-    factory: ClassVar[str]
-    name: str
+    learner: ClassVar[Mapping[str, Any]] = {}
 
     @property
     def value_heads(self) -> int:
@@ -377,7 +400,7 @@ class HimacPlusConfig(AlgoConfig):
     `epochs: 3`, `mini_batches: 4` and `target_kl: 0.02`.
     """
 
-    learner: ClassVar[Mapping[str, Any]] = {"apart": True, "epochs": 3, "mini_batches": 4, "target_kl": 0.02}
+    learner = {"apart": True, "epochs": 3, "mini_batches": 4, "target_kl": 0.02}
     factory = "himac.algos.himac_plus:HimacPlus"
     name: Literal["himac-plus"] = "himac-plus"
     tasks: Positive = 16

@@ -22,7 +22,6 @@ from himac.config import (
     Config,
     GrpoConfig,
     HimacConfig,
-    HimacPlusConfig,
     LocalConfig,
     Trained,
     algorithm_settings,
@@ -70,7 +69,7 @@ def parse_config(tree: dict[str, Any]) -> Config:
     """Validate a plain tree; the message of a failure names the first offending key.
 
     Unless they are given, `agent.name` is the agent that the algorithm trains, `warmstart.formats` the format of
-    that agent, and with `himac-plus` some keys of `train.learner` are those it was measured with. With
+    that agent, and keys of `train.learner` are those that the algorithm brings (`himac-plus` does). With
     `algo.hierarchy: false` the result is flat GRPO over the flat agent, with groups of `algo.num_rollouts` episodes.
     """
     tree, former = present_names(tree)
@@ -92,10 +91,9 @@ def _followed(config: Config) -> Config:
     if "formats" not in warm.model_fields_set:
         shown = agent.name if agent.name in get_args(Trained) else algo.trains
         warm = warm.model_copy(update={"formats": (shown,)})
-    if isinstance(algo, HimacPlusConfig):
-        open_keys = algo.learner.keys() - train.learner.model_fields_set
-        learner = train.learner.model_copy(update={key: algo.learner[key] for key in open_keys})
-        train = train.model_copy(update={"learner": learner})
+    open_keys = algo.learner.keys() - train.learner.model_fields_set
+    learner = train.learner.model_copy(update={key: algo.learner[key] for key in open_keys})
+    train = train.model_copy(update={"learner": learner})
     return config.model_copy(update={"algo": algo, "agent": agent, "warmstart": warm, "train": train})
 
 

@@ -9,11 +9,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from pkgutil import resolve_name
 from typing import Any
 
 from himac.config import Config
-from himac.errors import ConfigError, ModelError
+from himac.errors import ModelError
 from himac.models.policy import Policy, Weights, WeightSync
 from himac.scene import Placed
 from himac.types import FloatArray
@@ -172,8 +171,5 @@ def make_engine(config: Config, policy: Policy | None, max_live: int) -> Engine:
     Raises:
         ConfigError: its module or class is not there.
     """
-    try:
-        kind: type[Engine] = resolve_name(config.engine.factory)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"engine '{config.engine.name}' cannot be loaded ({error}); reinstall its package") from error
+    kind: type[Engine] = config.engine.load_factory()
     return kind.build(config, policy, max_live)

@@ -78,7 +78,7 @@ def _load(name: str) -> Any:
         raise MissingDependencyError(
             f"benchmark '{name}' needs the module '{error.name}'; install the package that brings it."
         ) from error
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, ValueError) as error:  # the last for an empty name of a module
         remedy = "correct the module or the name" if ":" in name else "reinstall its package"
         raise ConfigError(f"benchmark '{name}' cannot be loaded ({error}); {remedy}.") from error
     known = benchmark_names()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
 from himac.agents.flat import FlatAgent
@@ -94,12 +93,7 @@ def make_algorithm(config: Config, runtime: Runtime, critic: Critic | None = Non
         ConfigError: the agent is not of the kind that the algorithm trains, or its module or class is not there.
     """
     check_training(config)
-    try:
-        build = resolve_name(config.algo.factory)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(
-            f"algorithm '{config.algo.name}' cannot be loaded ({error}); reinstall its package"
-        ) from error
+    build = config.algo.load_factory()
     sampler: FlatSampler | HierarchicalSampler
     if isinstance(runtime.agent, FlatAgent):
         sampler = FlatSampler(runtime.setting, runtime.agent, runtime.collector)

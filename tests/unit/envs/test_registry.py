@@ -30,5 +30,7 @@ def test_what_is_not_there_is_named() -> None:
         make_benchmark("nowhere_to_be_found:Mine")
     with pytest.raises(ConfigError, match=r"has no attribute 'Mine'.*; correct the module or the name"):
         make_benchmark("support.paying:Mine")
+    with pytest.raises(ConfigError, match=r"':Mine' cannot be loaded .*; correct the module or the name"):
+        make_benchmark(":Mine")
     with pytest.raises(ConfigError, match="refuses"):
         make_benchmark("support.paying:PayingHousehold", rooms=3)
