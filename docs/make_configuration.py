@@ -11,7 +11,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from himac.config import ALGORITHMS, ENGINES, AlgoConfig, Config, EngineConfig
+from himac.config import ALGORITHMS, ENGINES, AlgoConfig, Config, EngineConfig, algorithm_settings, engine_settings
 from himac.renamed import RENAMED
 
 TARGET = Path(__file__).with_name("configuration.md")
@@ -235,9 +235,9 @@ def sections(node: type[BaseModel] = Config, prefix: str = "") -> Iterator[tuple
 def models(field: FieldInfo) -> list[type[BaseModel]]:
     """The classes of a section, none for a plain value and several for a choice."""
     if field.annotation is EngineConfig:
-        return list(ENGINES.values())
+        return [engine_settings(name) for name in ENGINES.builtin]
     if field.annotation is AlgoConfig:
-        return list(ALGORITHMS.values())
+        return [algorithm_settings(name) for name in ALGORITHMS.builtin]
     parts = get_args(field.annotation) if _is_union(field.annotation) else (field.annotation,)
     return [part for part in parts if isinstance(part, type) and issubclass(part, BaseModel)]
 

@@ -1,48 +1,59 @@
-"""The one configuration tree and the only home of defaults; `himac.config_file` reads and writes it."""
+"""The one configuration tree and the only home of defaults; `himac.config_file` reads and writes it.
+
+The settings of an algorithm stand beside it, those of an engine too, and are read when its name is chosen.
+"""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import entry_points
-from pkgutil import resolve_name
-from typing import Annotated, Any, ClassVar, Literal, TypeVar
-from urllib.parse import urlsplit
+from typing import Annotated, Any, ClassVar, Literal, cast
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny, model_validator
+from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 
-from himac.errors import ConfigError
+from himac.plugins import Registry
+from himac.settings import (
+    AtOnce,
+    Context,
+    Decay,
+    NonNegative,
+    Penalty,
+    Positive,
+    Processes,
+    Registered,
+    Seconds,
+    Settings,
+    Temperature,
+    Width,
+)
 
-Positive = Annotated[int, Field(gt=0)]
-NonNegative = Annotated[int, Field(ge=0)]
-Discount = Annotated[float, Field(gt=0, le=1)]
-Decay = Annotated[float, Field(ge=0, lt=1)]
-Penalty = Annotated[float, Field(ge=-1e6, le=0)]
-Seconds = Annotated[float, Field(gt=0, le=1e6)]
-Temperature = Annotated[float, Field(ge=1e-3, le=1e3)]
-"""What is divided by less overflows."""
-Processes = Annotated[int, Field(ge=0, le=256)]
-AtOnce = Annotated[int, Field(gt=0, le=65536)]
-Width = Annotated[int, Field(gt=0, le=10**6)]
-Context = Annotated[int, Field(ge=2)]
-"""In tokens: one is told and one is said."""
-StdKind = Literal["population", "sample", "none"]
-StatisticsKind = Literal["trajectories", "rows"]
 Trained = Literal["hierarchical", "flat", "hiper"]
 """Agents that can be trained."""
+ENGINES = Registry(
+    "engine",
+    "himac.engines",
+    {
+        "local": "himac.engines.local.settings:LocalConfig",
+        "openai": "himac.engines.openai.settings:OpenAIConfig",
+    },
+)
+ALGORITHMS = Registry(
+    "algorithm",
+    "himac.algorithms",
+    {
+        "himac": "himac.algos.himac:HimacConfig",
+        "himac-plus": "himac.algos.himac_plus:HimacPlusConfig",
+        "grpo": "himac.algos.grpo:GrpoConfig",
+        "ppo": "himac.algos.ppo:PpoConfig",
+        "rloo": "himac.algos.rloo:RlooConfig",
+        "gigpo": "himac.algos.gigpo:GigpoConfig",
+        "hiper": "himac.algos.hiper:HiperConfig",
+    },
+)
+DEFAULT_ENGINE, DEFAULT_ALGORITHM = "local", "himac"
 
-_VARIABLE = re.compile("[A-Za-z_][A-Za-z0-9_]*")
 
-
-S = TypeVar("S", bound="_Node")
-
-
-class _Node(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
-
-
-class ModelConfig(_Node):
+class ModelConfig(Settings):
     """The starting weights and how they are held."""
 
     path: str = ""
@@ -71,31 +82,7 @@ class Capabilities:
     abort: bool = False
 
 
-class _Registered(_Node):
-    """Settings that name what they are for.
-
-    Attributes:
-        kind: What it is, for messages.
-        factory: `<module>:<class>`, imported when one is made.
-    """
-
-    kind: ClassVar[str]
-    factory: ClassVar[str]
-    name: str
-
-    def load_factory(self) -> Any:
-        """The class that `factory` names.
-
-        Raises:
-            ConfigError: its module or class is not there.
-        """
-        try:
-            return resolve_name(self.factory)
-        except (ImportError, AttributeError) as error:
-            raise ConfigError(f"{self.kind} '{self.name}' cannot be loaded ({error}); reinstall its package") from error
-
-
-class EngineConfig(_Registered):
+class EngineConfig(Registered):
     """What generates. `name` chooses one of `ENGINES`, or one that an installed package brings.
 
     Such a package has a subclass of this and an entry point of the group `himac.engines` that names it.
@@ -114,101 +101,7 @@ class EngineConfig(_Registered):
         return None
 
 
-class OpenAIConfig(EngineConfig):
-    """An OpenAI-compatible chat endpoint, for evaluation only.
-
-    Its key is read from the environment variable `key_variable` and never stored.
-    """
-
-    can = Capabilities(abort=True)
-    factory = "himac.engines.openai.engine:OpenAIEngine"
-    name: Literal["openai"] = "openai"
-    model: str = ""
-    base_url: str = ""
-    key_variable: str = "OPENAI_API_KEY"
-    concurrency: AtOnce = 16
-    timeout_s: Seconds = 120.0
-    max_tries: Positive = 6
-    max_wait_s: Seconds = 60.0
-    max_context: Context = 65536
-    logprobs: bool = False
-    length_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
-    omit: tuple[str, ...] = ()
-    extra: dict[str, Any] = Field(default_factory=dict)
-    price_in: Annotated[float, Field(ge=0)] | None = None
-    price_out: Annotated[float, Field(ge=0)] | None = None
-
-    @property
-    def served(self) -> str:
-        return self.model
-
-    def cost(self, prompt_tokens: int, reply_tokens: int) -> float | None:
-        if self.price_in is None or self.price_out is None:
-            return None
-        return (prompt_tokens * self.price_in + reply_tokens * self.price_out) / 1e6
-
-    @model_validator(mode="after")
-    def _coherent(self) -> OpenAIConfig:
-        address = urlsplit(self.base_url)
-        if address.username or address.password:
-            raise ValueError("base_url must not hold a key or password; give the key in the variable of key_variable")
-        if address.query or address.fragment:
-            raise ValueError("base_url must not have a query, which may hold a key; end it before the ? or #")
-        if not _VARIABLE.fullmatch(self.key_variable):
-            raise ValueError("key_variable is the name of an environment variable, such as OPENAI_API_KEY, not the key")
-        if self.base_url and (address.scheme not in ("http", "https") or not address.hostname):
-            raise ValueError("base_url is an address such as http://localhost:8000/v1")
-        if (self.price_in is None) != (self.price_out is None):
-            raise ValueError("give both price_in and price_out, or neither")
-        return self
-
-
-class LocalConfig(EngineConfig):
-    """The model of `model.path` in this process."""
-
-    can = Capabilities(exact=True, logprobs=True, weights=True, images=True, abort=True)
-    factory = "himac.engines.local.engine:LocalEngine"
-    name: Literal["local"] = "local"
-
-    @model_validator(mode="before")
-    @classmethod
-    def _endpoint_left_out(cls, tree: Any) -> Any:
-        """Runs saved when there was one class for all engines hold the keys of an endpoint at their defaults."""
-        unset = OpenAIConfig().model_dump(mode="json", exclude={"name"}).items()
-        return dict(pair for pair in tree.items() if pair not in unset) if isinstance(tree, dict) else tree
-
-
-ENGINES: dict[str, type[EngineConfig]] = {"local": LocalConfig, "openai": OpenAIConfig}
-
-
-def engine_settings(name: str) -> type[EngineConfig]:
-    """The settings of an engine by its name; raises what `_registered` raises."""
-    return _registered("engine", name, ENGINES, "himac.engines")
-
-
-def _registered(kind: str, name: str, known: Mapping[str, type[S]], group: str) -> type[S]:
-    """Settings by their name; built-in names cannot be replaced by a package.
-
-    Raises:
-        ValueError: nobody brings this name, or its package is broken.
-    """
-    if name in known:
-        return known[name]
-    installed = {point.name: point for point in entry_points(group=group)}
-    if name not in installed:
-        raise ValueError(f"there is no {kind} '{name}'; choose one of {', '.join([*known, *installed])}")
-    try:
-        settings: type[S] = installed[name].load()
-    except (ImportError, AttributeError) as error:
-        raise ValueError(f"{kind} '{name}' cannot be loaded ({error}); reinstall its package") from error
-    return settings
-
-
-def _of_its_engine(tree: Any) -> Any:
-    return engine_settings(str(tree.get("name", "local"))).model_validate(tree) if isinstance(tree, dict) else tree
-
-
-class VisionInitConfig(_Node):
+class VisionInitConfig(Settings):
     """Shape of the vision tower of a model made from scratch (Qwen2.5-VL architecture). Null: it reads text only.
 
     A token covers `merge_size` x `merge_size` patches of `patch_size` x `patch_size` pixels.
@@ -223,7 +116,7 @@ class VisionInitConfig(_Node):
     max_pixels: Width = 65536
 
 
-class InitConfig(_Node):
+class InitConfig(Settings):
     """Shape of a model made from scratch by `init-model` (Qwen2 architecture, own tokenizer); with `vision` it sees."""
 
     vocab_size: Width = 2048
@@ -238,7 +131,7 @@ class InitConfig(_Node):
     vision: VisionInitConfig | None = None
 
 
-class EnvConfig(_Node):
+class EnvConfig(Settings):
     """Which tasks: a benchmark by name, its options and its splits.
 
     An answer is taken `overlap` engine steps after its question, so the run is the same with any number of `workers`.
@@ -256,7 +149,7 @@ class EnvConfig(_Node):
     max_observation_chars: Positive = 65536
 
 
-class PlannerConfig(_Node):
+class PlannerConfig(Settings):
     """The macro policy. An invalid blueprint (`malformed_blueprint`) gets the failure floor."""
 
     sees_observation: bool = True
@@ -265,7 +158,7 @@ class PlannerConfig(_Node):
     temperature: Temperature = 1.0
 
 
-class ExecutorConfig(_Node):
+class ExecutorConfig(Settings):
     """The micro policy.
 
     `step_limit` is T_limit of the paper: steps allowed on one sub-goal. `sub_done: false` is the ablation in which
@@ -282,7 +175,7 @@ class ExecutorConfig(_Node):
     sub_done: bool = True
 
 
-class EpisodePolicyConfig(_Node):
+class EpisodePolicyConfig(Settings):
     """What policies with one context for the whole episode share."""
 
     repeat_task: bool = False
@@ -303,7 +196,7 @@ class HiperAgentConfig(EpisodePolicyConfig):
     restate: bool = False
 
 
-class PromptingConfig(_Node):
+class PromptingConfig(Settings):
     """How a model is addressed that was not trained for the task: `plain`, `react`, `reflexion`, `style: prompting`."""
 
     instructions: str = ""
@@ -314,7 +207,7 @@ class PromptingConfig(_Node):
     memory: Positive = 3
 
 
-class AgentConfig(_Node):
+class AgentConfig(Settings):
     """Which agent acts, and the limits all kinds share."""
 
     name: Literal["hierarchical", "flat", "hiper", "plain", "react", "reflexion"] = "hierarchical"
@@ -328,7 +221,7 @@ class AgentConfig(_Node):
     prompting: PromptingConfig = PromptingConfig()
 
 
-class AlgoConfig(_Registered):
+class AlgoConfig(Registered):
     """What is trained how. `name` chooses one of `ALGORITHMS`, or one that an installed package brings.
 
     Such a package has a subclass of this and an entry point of the group `himac.algorithms` that names it.
@@ -352,193 +245,32 @@ class AlgoConfig(_Registered):
         """Whether the algorithm itself asks for the frozen starting weights."""
         return False
 
-
-class HimacConfig(AlgoConfig):
-    """Algorithm 1. `num_blueprints` is G and `num_rollouts` is M of the paper.
-
-    `hierarchy: false` makes flat GRPO of it, see `config_file.parse_config`.
-    """
-
-    factory = "himac.algos.himac:Himac"
-    name: Literal["himac"] = "himac"
-    hierarchy: bool = True
-    tasks: Positive = 16
-    num_blueprints: Annotated[int, Field(ge=2)] = 8
-    num_rollouts: Annotated[int, Field(ge=2)] = 8
-    std: StdKind = "population"
-    blueprint_selection: Literal["best", "random", "learnability"] = "best"
-    co_evolution: bool = True
-    require_positive: bool = False
-    resample: NonNegative = 0
-    resample_executions: NonNegative = 0
-    score_executions: NonNegative = 0
-    step_weight: Annotated[float, Field(ge=0)] = 0.0
-    gamma: Discount = 0.95
-
-    @model_validator(mode="after")
-    def _switches_fit(self) -> HimacConfig:
-        if self.blueprint_selection == "learnability" and self.score_executions < 2:
-            raise ValueError(
-                "blueprint_selection=learnability compares how often sampled executions succeed; set "
-                "algo.score_executions to 2 or more, or algo.blueprint_selection=best"
-            )
-        if self.resample_executions and self.step_weight:
-            raise ValueError(
-                "resample_executions replaces groups with equal returns, whose steps teach all the same; set "
-                "algo.resample_executions=0 or algo.step_weight=0"
-            )
+    def resolved(self) -> AlgoConfig:
+        """What is trained, where a switch makes another algorithm of this one."""
         return self
 
 
-class HimacPlusConfig(AlgoConfig):
-    """HiMAC with nested executions: `num_blueprints` a task, `num_rollouts` sampled executions of each.
-
-    A turn of the executor has the advantage of its execution among those of its blueprint, plus `step_weight` times
-    its own by the values of the states that the task's episodes visited. The planner is trained in every
-    `plan_every`-th iteration. `branches` more ends of a task's executions are sampled from the end of a sub-goal, that
-    of which it is least certain whether it leads to success. Unless they are given, `train.learner` has `apart: true`,
-    `epochs: 3`, `mini_batches: 4` and `target_kl: 0.02`.
-    """
-
-    learner = {"apart": True, "epochs": 3, "mini_batches": 4, "target_kl": 0.02}
-    factory = "himac.algos.himac_plus:HimacPlus"
-    name: Literal["himac-plus"] = "himac-plus"
-    tasks: Positive = 16
-    num_blueprints: Annotated[int, Field(ge=2)] = 2
-    num_rollouts: Annotated[int, Field(ge=2)] = 4
-    std: StdKind = "none"
-    step_weight: Annotated[float, Field(ge=0)] = 5.0
-    gamma: Annotated[float, Field(gt=0, lt=1)] = 0.95
-    plan_every: Positive = 1
-    branches: NonNegative = 0
-    resample: NonNegative = 0
-
-
-class FlatAlgoConfig(AlgoConfig):
-    """What the methods without a hierarchy share."""
-
-    trains: ClassVar[Trained] = "flat"
-    tasks: Positive = 16
-    group_size: Annotated[int, Field(ge=2)] = 8
-    resample: NonNegative = 0
-
-    @property
-    def equal_returns_teach(self) -> bool:
-        """Whether something can be learned from a group whose returns are all equal."""
-        return False
-
-    @model_validator(mode="after")
-    def _resample_drops_nothing_of_use(self) -> FlatAlgoConfig:
-        if self.resample and self.equal_returns_teach:
-            raise ValueError(
-                f"resample replaces groups with equal returns, from which {self.name} learns all the same; "
-                "set algo.resample=0" + (" or algo.step_weight=0" if self.name == "gigpo" else "")
-            )
-        return self
-
-
-class GrpoConfig(FlatAlgoConfig):
-    """Flat GRPO: whole trajectories of one task compared with one another. HiMAC without its hierarchy."""
-
-    factory = "himac.algos.grpo:Grpo"
-    name: Literal["grpo"] = "grpo"
-    std: StdKind = "population"
-
-
-class RlooConfig(FlatAlgoConfig):
-    """Flat RLOO: each trajectory compared with the mean of the others of its task."""
-
-    factory = "himac.algos.rloo:Rloo"
-    name: Literal["rloo"] = "rloo"
-
-
-class GigpoConfig(FlatAlgoConfig):
-    """GiGPO: as GRPO, and steps taken in the same state compared with one another.
-
-    Both standard deviations `none` is GiGPO without std.
-    """
-
-    factory = "himac.algos.gigpo:Gigpo"
-    name: Literal["gigpo"] = "gigpo"
-    std: StdKind = "population"
-    step_std: StdKind = "population"
-    gamma: Discount = 0.95
-    step_weight: Annotated[float, Field(ge=0)] = 1.0
-    similarity: Annotated[float, Field(gt=0, lt=1)] | None = None
-    statistics: StatisticsKind = "trajectories"
-
-    @property
-    def equal_returns_teach(self) -> bool:
-        """Steps are compared besides."""
-        return self.step_weight > 0
-
-
-class HiperConfig(FlatAlgoConfig):
-    """HiPER: a policy that keeps or switches its sub-goal, with hierarchical advantages from learned values."""
-
-    trains: ClassVar[Trained] = "hiper"
-    factory = "himac.algos.hiper:Hiper"
-    name: Literal["hiper"] = "hiper"
-    heads: Literal[1, 2, 3] = 3
-    gamma: Discount = 1.0
-    lam_turn: Annotated[float, Field(ge=0, le=1)] = 1.0
-    lam_seg: Annotated[float, Field(ge=0, le=1)] = 0.95
-    keep_penalty: Penalty = -0.3
-    keep_penalty_mode: Literal["fixed", "normalized"] = "normalized"
-    consistency_penalty: Penalty = -0.3
-    normalise: bool = True
-
-    @property
-    def value_heads(self) -> int:
-        return self.heads
-
-    @property
-    def equal_returns_teach(self) -> bool:
-        """Nothing is compared within a group."""
-        return True
-
-
-class PpoConfig(FlatAlgoConfig):
-    """PPO: a critic values every token of an episode. `reward_kl` penalises leaving the starting model."""
-
-    factory = "himac.algos.ppo:Ppo"
-    name: Literal["ppo"] = "ppo"
-    group_size: Positive = 8
-    gamma: Discount = 1.0
-    lam: Annotated[float, Field(ge=0, le=1)] = 0.95
-    whiten: bool = True
-    reward_kl: Annotated[float, Field(ge=0)] = 0.0
-
-    @property
-    def value_heads(self) -> int:
-        return 1
-
-    @property
-    def needs_reference(self) -> bool:
-        return self.reward_kl > 0
-
-    @property
-    def equal_returns_teach(self) -> bool:
-        """Nothing is compared within a group."""
-        return True
-
-
-ALGORITHMS: dict[str, type[AlgoConfig]] = {
-    method.model_fields["name"].default: method
-    for method in (HimacConfig, HimacPlusConfig, GrpoConfig, PpoConfig, RlooConfig, GigpoConfig, HiperConfig)
-}
+def engine_settings(name: str) -> type[EngineConfig]:
+    """The settings of an engine by its name; raises what `Registry.load` raises."""
+    return cast("type[EngineConfig]", ENGINES.load(name))
 
 
 def algorithm_settings(name: str) -> type[AlgoConfig]:
-    """The settings of an algorithm by its name; raises what `_registered` raises."""
-    return _registered("algorithm", name, ALGORITHMS, "himac.algorithms")
+    """The settings of an algorithm by its name; raises what `Registry.load` raises."""
+    return cast("type[AlgoConfig]", ALGORITHMS.load(name))
+
+
+def _of_its_engine(tree: Any) -> Any:
+    name = tree.get("name", DEFAULT_ENGINE) if isinstance(tree, dict) else None
+    return tree if name is None else engine_settings(str(name)).model_validate(tree)
 
 
 def _of_its_algorithm(tree: Any) -> Any:
-    return algorithm_settings(str(tree.get("name", "himac"))).model_validate(tree) if isinstance(tree, dict) else tree
+    name = tree.get("name", DEFAULT_ALGORITHM) if isinstance(tree, dict) else None
+    return tree if name is None else algorithm_settings(str(name)).model_validate(tree)
 
 
-class RoleConfig(_Node):
+class RoleConfig(Settings):
     """What differs for the rows of one role; null: as the learner."""
 
     lr_scale: Annotated[float, Field(gt=0, le=100)] = 1.0
@@ -546,7 +278,7 @@ class RoleConfig(_Node):
     mini_batches: Positive | None = None
 
 
-class LearnerConfig(_Node):
+class LearnerConfig(Settings):
     """Optimisation of one update."""
 
     optimizer: Literal["adamw", "muon"] = "adamw"
@@ -584,7 +316,7 @@ class LearnerConfig(_Node):
     freeze_vision: bool = True
 
 
-class WarmstartConfig(_Node):
+class WarmstartConfig(Settings):
     """Supervised training on scripted demonstrations before reinforcement learning."""
 
     games: Positive | None = None
@@ -601,7 +333,7 @@ class WarmstartConfig(_Node):
     checkpoint_steps: Positive = 100
 
 
-class TrainConfig(_Node):
+class TrainConfig(Settings):
     """The loop around the algorithm. Training ends at `iterations` or `env_steps`, whichever comes first.
 
     `rollout_workers` are processes that run episodes side by side, for small models on a CPU; `max_live` is for each.
@@ -624,7 +356,7 @@ FIELD_TEMPERATURE, FIELD_REPEATS = 0.4, 3
 end of a benchmark's run play every task greedily besides."""
 
 
-class EvalConfig(_Node):
+class EvalConfig(Settings):
     """Evaluation with one setting: every task of a split once and greedily, or `repeats` times at `temperature`.
 
     The evaluations inside training have this one.
@@ -641,17 +373,21 @@ class EvalConfig(_Node):
         return self
 
 
-class Config(_Node):
+class Config(Settings):
     """Everything that defines a run."""
 
     seed: Annotated[int, Field(ge=-(10**18), le=10**18)] = 0
     threads: Annotated[int, Field(gt=0, le=1024)] | None = None
     model: ModelConfig = ModelConfig()
-    engine: Annotated[SerializeAsAny[EngineConfig], BeforeValidator(_of_its_engine)] = LocalConfig()
+    engine: Annotated[SerializeAsAny[EngineConfig], BeforeValidator(_of_its_engine)] = Field(
+        default_factory=lambda: _of_its_engine({})
+    )
     init: InitConfig = InitConfig()
     env: EnvConfig = EnvConfig()
     agent: AgentConfig = AgentConfig()
-    algo: Annotated[SerializeAsAny[AlgoConfig], BeforeValidator(_of_its_algorithm)] = HimacConfig()
+    algo: Annotated[SerializeAsAny[AlgoConfig], BeforeValidator(_of_its_algorithm)] = Field(
+        default_factory=lambda: _of_its_algorithm({})
+    )
     warmstart: WarmstartConfig = WarmstartConfig()
     train: TrainConfig = TrainConfig()
     eval: EvalConfig = EvalConfig()

@@ -18,16 +18,15 @@ import yaml
 from pydantic import ValidationError
 
 from himac.config import (
+    DEFAULT_ALGORITHM,
+    DEFAULT_ENGINE,
     ENGINES,
     Config,
-    GrpoConfig,
-    HimacConfig,
-    LocalConfig,
     Trained,
     algorithm_settings,
     engine_settings,
 )
-from himac.errors import ConfigError
+from himac.errors import ConfigError, HimacError
 from himac.files import SETTINGS_BYTES, parse_yaml, read_text
 from himac.renamed import RENAMED, given_twice, present_names, warn
 
@@ -83,18 +82,16 @@ def parse_config(tree: dict[str, Any]) -> Config:
 def _followed(config: Config) -> Config:
     """The configuration with what follows from the algorithm, where nothing else is given."""
     algo, agent, warm, train = config.algo, config.agent, config.warmstart, config.train
-    if isinstance(algo, HimacConfig) and not algo.hierarchy:
-        algo = GrpoConfig(tasks=algo.tasks, group_size=algo.num_rollouts, std=algo.std, resample=algo.resample)
-        agent = agent.model_copy(update={"name": algo.trains})
-    elif "name" not in agent.model_fields_set:
-        agent = agent.model_copy(update={"name": algo.trains})
+    trained = algo.resolved()
+    if trained is not algo or "name" not in agent.model_fields_set:
+        agent = agent.model_copy(update={"name": trained.trains})
     if "formats" not in warm.model_fields_set:
-        shown = agent.name if agent.name in get_args(Trained) else algo.trains
+        shown = agent.name if agent.name in get_args(Trained) else trained.trains
         warm = warm.model_copy(update={"formats": (shown,)})
-    open_keys = algo.learner.keys() - train.learner.model_fields_set
-    learner = train.learner.model_copy(update={key: algo.learner[key] for key in open_keys})
+    open_keys = trained.learner.keys() - train.learner.model_fields_set
+    learner = train.learner.model_copy(update={key: trained.learner[key] for key in open_keys})
     train = train.model_copy(update={"learner": learner})
-    return config.model_copy(update={"algo": algo, "agent": agent, "warmstart": warm, "train": train})
+    return config.model_copy(update={"algo": trained, "agent": agent, "warmstart": warm, "train": train})
 
 
 def save_config(config: Config, path: Path) -> None:
@@ -176,8 +173,8 @@ def _leave_other_method(tree: dict[str, Any], typed: Mapping[str, Any]) -> None:
     )
     method, name, server = (typed.get(f"{section}.name") for section in ("algo", "agent", "engine"))
     left = list[str]()
-    if isinstance(method, str) and method != algo.get("name", HimacConfig().name):
-        with contextlib.suppress(ValueError):  # an unknown one is told of later
+    if isinstance(method, str) and method != algo.get("name", DEFAULT_ALGORITHM):
+        with contextlib.suppress(HimacError):  # an unknown one is told of later
             chosen = algorithm_settings(method)
             left += [f"algo.{key}" for key in algo if key not in chosen.model_fields]
             left += ["agent.name"] * (agent.get("name", chosen.trains) != chosen.trains)
@@ -185,8 +182,8 @@ def _leave_other_method(tree: dict[str, Any], typed: Mapping[str, Any]) -> None:
     formats = warm.get("formats")
     if name in get_args(Trained) and isinstance(formats, list) and name not in formats:
         left.append("warmstart.formats")
-    if isinstance(server, str) and server != engine.get("name", LocalConfig().name):
-        with contextlib.suppress(ValueError):
+    if isinstance(server, str) and server != engine.get("name", DEFAULT_ENGINE):
+        with contextlib.suppress(HimacError):
             left += [f"engine.{key}" for key in engine if key not in engine_settings(server).model_fields]
     left = [key for key in left if key not in typed]
     for section, key in (entry.split(".") for entry in left):
@@ -201,7 +198,9 @@ def _explain(error: ValidationError, tree: Mapping[str, Any]) -> str:
     key = ".".join(location)
     if first["type"] == "extra_forbidden":
         known = _known_keys(location[:-1], tree)
-        owners = [name for name, engine in ENGINES.items() if key in (f"engine.{own}" for own in engine.model_fields)]
+        owners = [
+            name for name in ENGINES.builtin if key in (f"engine.{own}" for own in engine_settings(name).model_fields)
+        ]
         close = difflib.get_close_matches(location[-1], known, n=1)
         hint = f"did you mean '{close[0]}'?" if close else f"known keys here: {', '.join(known)}"
         hint = f"it belongs to engine.name={owners[0]}" if owners else hint

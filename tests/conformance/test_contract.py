@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from himac.agents.chat import ChatFormat
-from himac.config import ENGINES, Capabilities
+from himac.config import ENGINES, Capabilities, engine_settings
 from himac.config_file import load_config
 from himac.engines.base import Completion, Engine, GenerateRequest, SamplingParams, make_engine
 from himac.errors import ModelError
@@ -64,14 +64,14 @@ MAKERS: dict[str, Callable[[Tiny], Iterator[Engine]]] = {"local": local, "openai
 
 
 def test_every_engine_is_tried() -> None:
-    assert set(MAKERS) == set(ENGINES)
-    assert all(settings.model_fields["name"].default == name for name, settings in ENGINES.items())
+    assert set(MAKERS) == set(ENGINES.builtin)
+    assert all(engine_settings(name).model_fields["name"].default == name for name in ENGINES.builtin)
 
 
 @pytest.fixture(params=MAKERS)
 def tried(request: pytest.FixtureRequest, tiny: Tiny) -> Iterator[Tried]:
     for engine in MAKERS[request.param](tiny):
-        yield Tried(engine, ENGINES[request.param].can)
+        yield Tried(engine, engine_settings(request.param).can)
         engine.close()
         engine.close()  # does nothing
 

@@ -72,9 +72,9 @@ def test_the_algorithm(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "my_package.reinforce", SimpleNamespace(**run("my_package/reinforce.py")))
     named = re.search(r'"himac\.algorithms"\]\n(\w+) = "(.*)"', PAGE.read_text(encoding="utf-8"))
     assert named is not None
-    assert named[1] not in ALGORITHMS, "the example shows something that is not built in"
+    assert named[1] not in ALGORITHMS.builtin, "the example shows something that is not built in"
     points = [EntryPoint(*named.groups(), "himac.algorithms")]
-    monkeypatch.setattr("himac.config.entry_points", lambda group: points)
+    monkeypatch.setattr("himac.plugins.entry_points", lambda group: points)
     small = ["env.step_limit=6", "agent.max_context=400"]
     cfg = load_config(None, ["algo={name: reinforce, tasks: 2, group_size: 4}", *small])
     assert (cfg.agent.name, cfg.warmstart.formats, cfg.algo.value_heads) == ("flat", ("flat",), 0)
@@ -108,7 +108,7 @@ def test_the_engine_equals_the_local_one(tiny: tuple[Any, Any], monkeypatch: pyt
     named = re.search(r'"himac\.engines"\]\n(\w+) = "(.*)"', PAGE.read_text(encoding="utf-8"))
     assert named is not None
     points = [EntryPoint(*named.groups(), "himac.engines")]
-    monkeypatch.setattr("himac.config.entry_points", lambda group: points)
+    monkeypatch.setattr("himac.plugins.entry_points", lambda group: points)
     config = load_config(None, ["engine.name=plain", "agent.max_context=64"])
     assert (config.engine.can.exact, config.engine.can.images) == (True, False)
     plain, local = make_engine(config, Policy(*tiny), 4), LocalEngine(*tiny, max_context=64)

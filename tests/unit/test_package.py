@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import himac
-from himac.config import HimacConfig
+from himac.algos.himac import HimacConfig
 from himac.config_file import load_config
 from himac.renamed import RENAMED
 from himac.rollout.runtime import build_benchmark

@@ -12,8 +12,8 @@ from collections.abc import Hashable, Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from himac.config import StdKind
 from himac.rollout.returns import all_equal
+from himac.settings import StdKind
 
 Float64Array = NDArray[np.float64]
 

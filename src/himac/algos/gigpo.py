@@ -8,12 +8,36 @@ or which one of them met twice, has different discounted returns.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated, Literal
 
-from himac.algos.flat import FlatAlgorithm
+from pydantic import Field
+
+from himac.algos.flat import FlatAlgoConfig, FlatAlgorithm
 from himac.algos.steps import turn_advantages
-from himac.config import GigpoConfig
 from himac.rollout.rows import turn_rows
+from himac.settings import Discount, StatisticsKind, StdKind
 from himac.types import Group, Row
+
+
+class GigpoConfig(FlatAlgoConfig):
+    """GiGPO: as GRPO, and steps taken in the same state compared with one another.
+
+    Both standard deviations `none` is GiGPO without std.
+    """
+
+    factory = "himac.algos.gigpo:Gigpo"
+    name: Literal["gigpo"] = "gigpo"
+    std: StdKind = "population"
+    step_std: StdKind = "population"
+    gamma: Discount = 0.95
+    step_weight: Annotated[float, Field(ge=0)] = 1.0
+    similarity: Annotated[float, Field(gt=0, lt=1)] | None = None
+    statistics: StatisticsKind = "trajectories"
+
+    @property
+    def equal_returns_teach(self) -> bool:
+        """Steps are compared besides."""
+        return self.step_weight > 0
 
 
 class Gigpo(FlatAlgorithm[GigpoConfig]):

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 from himac.algos.advantages import group_relative
-from himac.algos.flat import FlatAlgorithm
-from himac.config import GrpoConfig
+from himac.algos.flat import FlatAlgoConfig, FlatAlgorithm
 from himac.rollout.rows import execution_rows, returns
+from himac.settings import StdKind
 from himac.types import Group, Row
+
+
+class GrpoConfig(FlatAlgoConfig):
+    """Flat GRPO: whole trajectories of one task compared with one another. HiMAC without its hierarchy."""
+
+    factory = "himac.algos.grpo:Grpo"
+    name: Literal["grpo"] = "grpo"
+    std: StdKind = "population"
 
 
 class Grpo(FlatAlgorithm[GrpoConfig]):

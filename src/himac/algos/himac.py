@@ -4,19 +4,66 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import inf
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
 
 from himac.algos.advantages import Float64Array, group_relative
 from himac.algos.base import Phase, PhaseContext, PhaseOutcome
 from himac.algos.groups import merged, other_tasks, sample_groups
-from himac.algos.selection import Candidate, Subgoals, ranked_blueprints
+from himac.algos.grpo import GrpoConfig
+from himac.algos.selection import Candidate, Selection, Subgoals, ranked_blueprints
 from himac.algos.steps import turn_advantages
-from himac.config import HimacConfig
+from himac.config import AlgoConfig
 from himac.rollout.episode import Proposal
 from himac.rollout.rows import planner_rows, returns, turn_rows
 from himac.rollout.sampling import HierarchicalSampler
 from himac.seeding import derive_seed
+from himac.settings import Discount, NonNegative, Positive, StdKind
 from himac.types import Episode, Group, Task
+
+
+class HimacConfig(AlgoConfig):
+    """Algorithm 1. `num_blueprints` is G and `num_rollouts` is M of the paper.
+
+    `hierarchy: false` makes flat GRPO of it, with groups of `num_rollouts` episodes.
+    """
+
+    factory = "himac.algos.himac:Himac"
+    name: Literal["himac"] = "himac"
+    hierarchy: bool = True
+    tasks: Positive = 16
+    num_blueprints: Annotated[int, Field(ge=2)] = 8
+    num_rollouts: Annotated[int, Field(ge=2)] = 8
+    std: StdKind = "population"
+    blueprint_selection: Selection = "best"
+    co_evolution: bool = True
+    require_positive: bool = False
+    resample: NonNegative = 0
+    resample_executions: NonNegative = 0
+    score_executions: NonNegative = 0
+    step_weight: Annotated[float, Field(ge=0)] = 0.0
+    gamma: Discount = 0.95
+
+    def resolved(self) -> AlgoConfig:
+        if self.hierarchy:
+            return self
+        return GrpoConfig(tasks=self.tasks, group_size=self.num_rollouts, std=self.std, resample=self.resample)
+
+    @model_validator(mode="after")
+    def _switches_fit(self) -> HimacConfig:
+        if self.blueprint_selection == "learnability" and self.score_executions < 2:
+            raise ValueError(
+                "blueprint_selection=learnability compares how often sampled executions succeed; set "
+                "algo.score_executions to 2 or more, or algo.blueprint_selection=best"
+            )
+        if self.resample_executions and self.step_weight:
+            raise ValueError(
+                "resample_executions replaces groups with equal returns, whose steps teach all the same; set "
+                "algo.resample_executions=0 or algo.step_weight=0"
+            )
+        return self
+
 
 Selected = tuple[str, list[Candidate]]
 """Id of a task, and its z* with R(z*) before those that may take its place: all that phase B needs of phase A, in plain
@@ -48,7 +95,9 @@ class Himac:
 
         groups, counts = sample_groups("a", at, tasks, sample, self.config.resample, other_tasks(at, tasks))
         rows = [r for g in groups for r in planner_rows(g, group_relative(returns(g.episodes), self.config.std))]
-        ranked = [(group.task.id, ranked_blueprints(group, self.config, at.seed)) for group in groups]
+        ranked = [
+            (group.task.id, ranked_blueprints(group, self.config.blueprint_selection, at.seed)) for group in groups
+        ]
         most = 1 + self.config.resample_executions
         return PhaseOutcome(rows, groups, [(name, candidates[:most]) for name, candidates in ranked], counts)
 

@@ -10,21 +10,48 @@ Shape suffixes: E episodes of a task, T turns of an episode.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
+from pydantic import Field
 
 from himac.algos.advantages import group_relative, relative_by_group
 from himac.algos.base import Phase, PhaseContext, PhaseOutcome
 from himac.algos.branching import branched
 from himac.algos.graph import graph_step_advantages
 from himac.algos.groups import other_tasks, sample_groups
-from himac.config import HimacPlusConfig
+from himac.config import AlgoConfig
 from himac.rollout.rows import planner_rows, returns, turn_rows
 from himac.rollout.sampling import HierarchicalSampler
 from himac.seeding import derive_seed
+from himac.settings import NonNegative, Positive, StdKind
 from himac.types import Episode, Group, Row, Task
+
+
+class HimacPlusConfig(AlgoConfig):
+    """HiMAC with nested executions: `num_blueprints` a task, `num_rollouts` sampled executions of each.
+
+    A turn of the executor has the advantage of its execution among those of its blueprint, plus `step_weight` times
+    its own by the values of the states that the task's episodes visited. The planner is trained in every
+    `plan_every`-th iteration. `branches` more ends of a task's executions are sampled from the end of a sub-goal, that
+    of which it is least certain whether it leads to success. Unless they are given, `train.learner` has `apart: true`,
+    `epochs: 3`, `mini_batches: 4` and `target_kl: 0.02`.
+    """
+
+    learner: ClassVar[Mapping[str, Any]] = {"apart": True, "epochs": 3, "mini_batches": 4, "target_kl": 0.02}
+    factory = "himac.algos.himac_plus:HimacPlus"
+    name: Literal["himac-plus"] = "himac-plus"
+    tasks: Positive = 16
+    num_blueprints: Annotated[int, Field(ge=2)] = 2
+    num_rollouts: Annotated[int, Field(ge=2)] = 4
+    std: StdKind = "none"
+    step_weight: Annotated[float, Field(ge=0)] = 5.0
+    gamma: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    plan_every: Positive = 1
+    branches: NonNegative = 0
+    resample: NonNegative = 0
+
 
 Subgoals = tuple[str, ...]
 

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from himac.agents.hiper import HiperAgent
 from himac.algos.advantages import Float64Array
 from himac.algos.base import Critic, PhaseContext, PhaseOutcome
-from himac.algos.flat import FlatAlgorithm
+from himac.algos.flat import FlatAlgoConfig, FlatAlgorithm
 from himac.algos.hae import (
     HIGH,
     hierarchical_advantages,
@@ -27,10 +28,37 @@ from himac.algos.hae import (
     shaped_rewards,
     value_positions,
 )
-from himac.config import HiperConfig
+from himac.config import Trained
 from himac.rollout.rows import segment_row
 from himac.rollout.sampling import FlatSampler
+from himac.settings import Discount, Penalty
 from himac.types import BoolArray, Episode, FloatArray, Group, Row, Segment, Task, Turn, ValueTargets
+
+
+class HiperConfig(FlatAlgoConfig):
+    """HiPER: a policy that keeps or switches its sub-goal, with hierarchical advantages from learned values."""
+
+    trains: ClassVar[Trained] = "hiper"
+    factory = "himac.algos.hiper:Hiper"
+    name: Literal["hiper"] = "hiper"
+    heads: Literal[1, 2, 3] = 3
+    gamma: Discount = 1.0
+    lam_turn: Annotated[float, Field(ge=0, le=1)] = 1.0
+    lam_seg: Annotated[float, Field(ge=0, le=1)] = 0.95
+    keep_penalty: Penalty = -0.3
+    keep_penalty_mode: Literal["fixed", "normalized"] = "normalized"
+    consistency_penalty: Penalty = -0.3
+    normalise: bool = True
+
+    @property
+    def value_heads(self) -> int:
+        return self.heads
+
+    @property
+    def equal_returns_teach(self) -> bool:
+        """Nothing is compared within a group."""
+        return True
+
 
 IndexArray = NDArray[np.int64]
 

@@ -8,18 +8,44 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 import numpy as np
+from pydantic import Field
 
 from himac.algos.advantages import Float64Array
 from himac.algos.base import Critic, PhaseContext, PhaseOutcome
-from himac.algos.flat import FlatAlgorithm
+from himac.algos.flat import FlatAlgoConfig, FlatAlgorithm
 from himac.algos.gae import gae, turn_rewards, whiten
-from himac.config import PpoConfig
 from himac.rollout.rows import segment_row
 from himac.rollout.sampling import FlatSampler
+from himac.settings import Discount, Positive
 from himac.types import Episode, FloatArray, Group, Row, Task, ValueTargets
+
+
+class PpoConfig(FlatAlgoConfig):
+    """PPO: a critic values every token of an episode. `reward_kl` penalises leaving the starting model."""
+
+    factory = "himac.algos.ppo:Ppo"
+    name: Literal["ppo"] = "ppo"
+    group_size: Positive = 8
+    gamma: Discount = 1.0
+    lam: Annotated[float, Field(ge=0, le=1)] = 0.95
+    whiten: bool = True
+    reward_kl: Annotated[float, Field(ge=0)] = 0.0
+
+    @property
+    def value_heads(self) -> int:
+        return 1
+
+    @property
+    def needs_reference(self) -> bool:
+        return self.reward_kl > 0
+
+    @property
+    def equal_returns_teach(self) -> bool:
+        """Nothing is compared within a group."""
+        return True
 
 
 class ReferenceCritic(Critic, Protocol):

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 from himac.algos.advantages import rloo
-from himac.algos.flat import FlatAlgorithm
-from himac.config import RlooConfig
+from himac.algos.flat import FlatAlgoConfig, FlatAlgorithm
 from himac.rollout.rows import execution_rows, returns
 from himac.types import Group, Row
+
+
+class RlooConfig(FlatAlgoConfig):
+    """Flat RLOO: each trajectory compared with the mean of the others of its task."""
+
+    factory = "himac.algos.rloo:Rloo"
+    name: Literal["rloo"] = "rloo"
 
 
 class Rloo(FlatAlgorithm[RlooConfig]):

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections import defaultdict
 from statistics import fmean
+from typing import Literal
 
-from himac.config import HimacConfig
 from himac.seeding import derive_seed
 from himac.types import Group
 
+Selection = Literal["best", "random", "learnability"]
 Subgoals = tuple[str, ...]
 Candidate = tuple[Subgoals, float]
 """A blueprint z and its R(z)."""
 
 
-def ranked_blueprints(group: Group, config: HimacConfig, seed: int) -> list[Candidate]:
+def ranked_blueprints(group: Group, kind: Selection, seed: int) -> list[Candidate]:
     """The blueprints of a task, the one to train on first; equal ones once, those without sub-goals in no other place.
 
     `best` is eq. 4, z* = argmax R; ties: one that can be executed, fewer steps, then fewer sub-goals, then the first.
@@ -31,13 +32,13 @@ def ranked_blueprints(group: Group, config: HimacConfig, seed: int) -> list[Cand
 
     def key(number: int) -> tuple[float, ...]:
         episode, plan = group.episodes[number], plans[number]
-        share = fmean(solved[plan]) if config.blueprint_selection == "learnability" else 0.0
+        share = fmean(solved[plan]) if kind == "learnability" else 0.0
         # Returns and shares that differ by rounding are equal.
         order = -round(share * (1 - share), 9), -round(episode.ret, 9)
         return *order, not plan, episode.env_steps, len(plan), number
 
     order = sorted(range(len(plans)), key=key)
-    if config.blueprint_selection == "random":
+    if kind == "random":
         drawn = derive_seed(seed, "select", group.id) % len(plans)
         order = [drawn, *order]
     values = dict[Subgoals, float]()

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from himac.algos.advantages import Float64Array, group_relative, relative_by_group
-from himac.config import StatisticsKind, StdKind
 from himac.rollout.returns import FailureCosts
 from himac.rollout.rows import returns
+from himac.settings import StatisticsKind, StdKind
 from himac.types import Episode, Group
 
 

@@ -12,10 +12,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from himac.config import Config, Positive
+from himac.config import Config
 from himac.config_file import load_config
 from himac.errors import ConfigError
 from himac.files import SETTINGS_BYTES, parse_yaml, read_text
+from himac.settings import Positive
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")]
 """Methods and tasks name folders."""

@@ -9,30 +9,27 @@ an entry point:
 
 from __future__ import annotations
 
-import difflib
-import importlib
 import inspect
 import os
 import sys
-from importlib.metadata import EntryPoint, entry_points
 from typing import Any, cast
 
 from himac.envs.base import Benchmark
-from himac.errors import ConfigError, MissingDependencyError
+from himac.errors import ConfigError
+from himac.plugins import Registry, resolve
 
-GROUP = "himac.benchmarks"
 GYM_PREFIX = "gym:"
-BUILTIN = {
-    "alfworld": "himac.envs.alfworld.benchmark:AlfworldBenchmark",
-    "chores": "himac.envs.alfworld.chores:ChoresBenchmark",
-    "sokoban": "himac.envs.sokoban.benchmark:SokobanBenchmark",
-    "webshop": "himac.envs.webshop.benchmark:WebShopBenchmark",
-}
-
-
-def benchmark_names() -> list[str]:
-    """Every name `make_benchmark` knows, `gym:<id>` apart."""
-    return sorted({*BUILTIN, *_installed()})
+BENCHMARKS = Registry(
+    "benchmark",
+    "himac.benchmarks",
+    {
+        "alfworld": "himac.envs.alfworld.benchmark:AlfworldBenchmark",
+        "chores": "himac.envs.alfworld.chores:ChoresBenchmark",
+        "sokoban": "himac.envs.sokoban.benchmark:SokobanBenchmark",
+        "webshop": "himac.envs.webshop.benchmark:WebShopBenchmark",
+    },
+    ("gym:<Gymnasium id>", "<module>:<class>"),
+)
 
 
 def make_benchmark(name: str, **kwargs: Any) -> Benchmark:
@@ -59,34 +56,13 @@ def make_benchmark(name: str, **kwargs: Any) -> Benchmark:
     return cast("Benchmark", factory(**kwargs))
 
 
-def _installed() -> dict[str, EntryPoint]:
-    return {point.name: point for point in entry_points(group=GROUP)}
-
-
 def _load(name: str) -> Any:
-    """The class or function behind a name; built-in names cannot be replaced by a package."""
-    try:
-        if ":" in name or name in BUILTIN:
-            module, _, attribute = BUILTIN.get(name, name).partition(":")
-            if name not in BUILTIN and os.getcwd() not in sys.path:  # a console script does not search there
-                sys.path.append(os.getcwd())
-            return getattr(importlib.import_module(module), attribute)
-        point = _installed().get(name)
-        if point is not None:
-            return point.load()
-    except ModuleNotFoundError as error:
-        raise MissingDependencyError(
-            f"benchmark '{name}' needs the module '{error.name}'; install the package that brings it."
-        ) from error
-    except (ImportError, AttributeError, ValueError) as error:  # the last for an empty name of a module
-        remedy = "correct the module or the name" if ":" in name else "reinstall its package"
-        raise ConfigError(f"benchmark '{name}' cannot be loaded ({error}); {remedy}.") from error
-    known = benchmark_names()
-    close = difflib.get_close_matches(name, known, n=1)
-    suggestion = f"did you mean '{close[0]}'? " if close else ""
-    raise ConfigError(
-        f"unknown benchmark '{name}'; {suggestion}known: {', '.join(known)}, gym:<Gymnasium id>, <module>:<class>."
-    )
+    """The class or function behind a name."""
+    if ":" not in name:
+        return BENCHMARKS.load(name)
+    if os.getcwd() not in sys.path:  # a console script does not search there
+        sys.path.append(os.getcwd())
+    return resolve("benchmark", name, name, "correct the module or the name")
 
 
 def _check_arguments(name: str, factory: Any, kwargs: dict[str, Any]) -> None:

@@ -10,11 +10,10 @@ import pytest
 from himac.agents.flat import FlatAgent
 from himac.algos.advantages import group_relative
 from himac.algos.base import PhaseContext
-from himac.algos.gigpo import Gigpo
-from himac.algos.grpo import Grpo
-from himac.algos.rloo import Rloo
+from himac.algos.gigpo import Gigpo, GigpoConfig
+from himac.algos.grpo import Grpo, GrpoConfig
+from himac.algos.rloo import Rloo, RlooConfig
 from himac.algos.steps import turn_advantages
-from himac.config import GigpoConfig, GrpoConfig, RlooConfig
 from himac.config_file import load_config
 from himac.envs.pool import EnvPool
 from himac.rollout.collect import Collector

@@ -9,8 +9,7 @@ import pytest
 from himac.agents.hierarchical import HierarchicalAgent
 from himac.algos.advantages import group_relative
 from himac.algos.base import PhaseContext
-from himac.algos.himac import Himac
-from himac.config import HimacConfig
+from himac.algos.himac import Himac, HimacConfig
 from himac.config_file import load_config
 from himac.envs.pool import EnvPool
 from himac.rollout.collect import Collector

@@ -10,8 +10,7 @@ from himac.agents.hierarchical import HierarchicalAgent
 from himac.algos.advantages import group_relative
 from himac.algos.base import PhaseContext
 from himac.algos.branching import uncertain_start
-from himac.algos.himac_plus import HimacPlus
-from himac.config import HimacPlusConfig
+from himac.algos.himac_plus import HimacPlus, HimacPlusConfig
 from himac.config_file import load_config
 from himac.envs.pool import EnvPool
 from himac.errors import EnvironmentFailureError

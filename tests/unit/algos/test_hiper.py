@@ -10,8 +10,7 @@ import pytest
 
 from himac.agents.hiper import HiperAgent
 from himac.algos.base import PhaseContext
-from himac.algos.hiper import Hiper
-from himac.config import HiperConfig
+from himac.algos.hiper import Hiper, HiperConfig
 from himac.config_file import load_config
 from himac.envs.pool import EnvPool
 from himac.rollout.collect import Collector

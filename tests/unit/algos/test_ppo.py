@@ -9,8 +9,7 @@ import pytest
 from himac.agents.flat import FlatAgent
 from himac.algos.base import PhaseContext, PhaseOutcome
 from himac.algos.gae import gae, whiten
-from himac.algos.ppo import Ppo
-from himac.config import PpoConfig
+from himac.algos.ppo import Ppo, PpoConfig
 from himac.config_file import load_config
 from himac.envs.pool import EnvPool
 from himac.rollout.collect import Collector

@@ -14,10 +14,9 @@ import gymnasium
 import numpy as np
 import pytest
 
-from himac.envs import registry
 from himac.envs.check import check_benchmark
 from himac.envs.gym import GymBenchmark, GymTextEnv
-from himac.envs.registry import benchmark_names, make_benchmark
+from himac.envs.registry import BENCHMARKS, make_benchmark
 from himac.errors import ConfigError, DataError, MissingDependencyError
 from himac.scene import Image, Scene
 from support.toy import ColourBenchmark
@@ -156,13 +155,13 @@ def test_installed_packages_add_benchmarks(monkeypatch: pytest.MonkeyPatch) -> N
     module.ColourBenchmark = ColourBenchmark  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "colour_package", module)
     points = [
-        EntryPoint("colours", "colour_package:ColourBenchmark", registry.GROUP),
-        EntryPoint("lost", "package_that_is_gone:Benchmark", registry.GROUP),
-        EntryPoint("broken", "colour_package:Missing", registry.GROUP),
-        EntryPoint("alfworld", "colour_package:ColourBenchmark", registry.GROUP),
+        EntryPoint("colours", "colour_package:ColourBenchmark", BENCHMARKS.group),
+        EntryPoint("lost", "package_that_is_gone:Benchmark", BENCHMARKS.group),
+        EntryPoint("broken", "colour_package:Missing", BENCHMARKS.group),
+        EntryPoint("alfworld", "colour_package:ColourBenchmark", BENCHMARKS.group),
     ]
-    monkeypatch.setattr(registry, "entry_points", lambda group: points)
-    assert benchmark_names() == ["alfworld", "broken", "chores", "colours", "lost", "sokoban", "webshop"]
+    monkeypatch.setattr("himac.plugins.entry_points", lambda group: points)
+    assert BENCHMARKS.names() == ["alfworld", "chores", "sokoban", "webshop", "broken", "colours", "lost"]
     assert isinstance(make_benchmark("colours"), ColourBenchmark)
     with pytest.raises(MissingDependencyError, match="package_that_is_gone"):
         make_benchmark("lost")

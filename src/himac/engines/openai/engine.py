@@ -14,9 +14,10 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
-from himac.config import Config, OpenAIConfig
+from himac.config import Config
 from himac.engines.base import Completion, Engine, GenerateRequest
 from himac.engines.openai.retry import is_passing, pause, retry_after
+from himac.engines.openai.settings import OpenAIConfig
 from himac.engines.openai.tokenizer import ChatTokenizer
 from himac.engines.openai.wire import BrokenAnswerError, body, complaint, completion, read, repeats_prompt
 from himac.errors import ConfigError, EndpointError, MissingDependencyError

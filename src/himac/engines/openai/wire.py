@@ -8,8 +8,8 @@ from typing import Any
 
 from pydantic import BaseModel, Field, ValidationError
 
-from himac.config import OpenAIConfig
 from himac.engines.base import Completion, GenerateRequest
+from himac.engines.openai.settings import OpenAIConfig
 from himac.engines.openai.tokenizer import END, ChatTokenizer, encode_bytes
 from himac.files import parse_json
 

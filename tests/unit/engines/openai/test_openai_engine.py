@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from himac.agents.chat import ChatFormat
-from himac.config import OpenAIConfig
 from himac.engines.base import Completion, GenerateRequest, SamplingParams
 from himac.engines.openai.engine import OpenAIEngine
+from himac.engines.openai.settings import OpenAIConfig
 from himac.engines.openai.tokenizer import END, ChatTokenizer
 from himac.errors import ConfigError, EndpointError, MissingDependencyError, ModelError
 from support.chat_server import Answer, ChatServer, Raw, chat, refusal
