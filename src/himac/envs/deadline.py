@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import math
 import signal
 import threading
@@ -57,6 +58,13 @@ def _ring_in(seconds: float) -> None:
     global _alarm_at
     _alarm_at = monotonic() + seconds
     signal.setitimer(signal.ITIMER_REAL, seconds)
+
+
+@atexit.register
+def _silence() -> None:
+    """An alarm that rings while the interpreter shuts down, when nobody hears it any more, kills the process."""
+    if _alarm_at < math.inf:
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def _ring(number: int, frame: FrameType | None) -> None:

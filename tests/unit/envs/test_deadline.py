@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 
@@ -67,3 +69,21 @@ def test_another_thread_has_no_deadline_and_sets_none() -> None:
     thread.start()
     thread.join()
     assert came == [None]
+
+
+def test_no_alarm_rings_while_the_interpreter_shuts_down() -> None:
+    """Python gives signals back to the system before it takes modules apart, which may last."""
+    code = """
+import time
+from himac.envs.deadline import Deadline
+
+class Slow:
+    def __del__(self, sleep=time.sleep):
+        sleep(0.6)
+
+last = Slow()
+deadline = Deadline(0.3)
+deadline.start()
+deadline.stop()
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
