@@ -11,6 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal, cast
 
 from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 
+from himac.errors import ConfigError
 from himac.plugins import Registry
 from himac.settings import (
     AtOnce,
@@ -220,6 +221,22 @@ class AgentConfig(Settings):
     hiper: HiperAgentConfig = HiperAgentConfig()
     prompting: PromptingConfig = PromptingConfig()
 
+    @property
+    def temperature(self) -> float:
+        """At which the tokens that are trained are sampled, and scored: one for all roles.
+
+        Raises:
+            ConfigError: planner and executor differ.
+        """
+        whole = {"flat": self.flat, "hiper": self.hiper}.get(self.name)
+        if whole is not None:
+            return whole.temperature
+        if self.planner.temperature != self.executor.temperature:
+            raise ConfigError(
+                "planner.temperature and executor.temperature must be equal: both are trained in one update"
+            )
+        return self.executor.temperature
+
 
 class AlgoConfig(Registered):
     """What is trained how. `name` chooses one of `ALGORITHMS`, or one that an installed package brings.
@@ -279,7 +296,31 @@ class RoleConfig(Settings):
 
 
 class LearnerConfig(Settings):
-    """Optimisation of one update."""
+    """Optimisation of one update.
+
+    Attributes:
+        max_grad_norm: Gradients are scaled down to this norm.
+        mini_batches: Optimiser steps an epoch; rows are split evenly among them.
+        max_tokens_per_microbatch: Bounds memory; the result does not depend on it.
+        dual_clip: See `algos.losses.policy_loss`; `None` is off.
+        aggregation_horizon: The constant of `seq-mean-token-sum-norm`.
+        kl_coef: beta of eq. 3; 0 needs no reference.
+        target_kl: An update ends before a step at which the policy has moved half as far again from the one that
+            sampled, and the rate of later updates follows how far it moved (see `train.parts`). Falls with the square
+            of the schedule. `None` is off.
+        apart: Rows of each role are trained one role after the other, each with an optimiser state, a warm-up and a
+            rate of its own.
+        roles: What differs for a role, by its name; with `apart`.
+        credit: `dgpo` redistributes advantages over tokens, see `train.credit`.
+        value_coef: Weight of the value loss, a mean of squares.
+        value_clip: See `algos.losses.value_loss`; `None` is off.
+        value_detach: No gradient of the value loss reaches the policy. Without it that gradient is clipped together
+            with the policy's, whose step large errors of the critic then shrink.
+        value_lr: Learning rate of the heads as a multiple of `lr`.
+        value_warmup: Updates at the start in which the heads alone are trained.
+        precision: `fp32`, `bf16` autocast, or `auto`: bf16 where the hardware has it.
+        freeze_vision: The vision tower of a model that sees pictures stays as it is.
+    """
 
     optimizer: Literal["adamw", "muon"] = "adamw"
     lr: Annotated[float, Field(gt=0)] = 1e-4

@@ -45,7 +45,7 @@ def outcomes(runtime: Runtime) -> dict[str, PhaseOutcome]:
 
 def gradient(runtime: Runtime, rows: list[Row]) -> torch.Tensor:
     """The gradient of `Learner.update` for these rows, caught before the optimiser's step."""
-    learner = make_learner(runtime.policy, runtime.config, mini_batches=1, kl_coef=0.0, max_grad_norm=None)
+    learner = make_learner(runtime.policy, runtime.config, mini_batches=1, kl_coef=0.0, max_grad_norm=1e9)
     caught: list[torch.Tensor] = []
 
     def catch() -> None:

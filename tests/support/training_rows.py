@@ -7,7 +7,7 @@ import torch
 
 from himac.config import Config
 from himac.train import factory
-from himac.train.learner import LearnerConfig
+from himac.train.settings import LearnerSettings
 from himac.types import Role, Row
 
 VOCABULARY = 32
@@ -34,9 +34,9 @@ def tiny_model(seed: int = 0) -> Any:
     ).eval()
 
 
-def learner_config(**changes: Any) -> LearnerConfig:
+def learner_config(**changes: Any) -> LearnerSettings:
     """The default settings without a KL term, at a rate that moves a tiny model."""
-    return factory.learner_config(Config(), **({"lr": 1e-2, "kl_coef": 0.0} | changes))
+    return factory.learner_settings(Config(), **({"lr": 1e-2, "kl_coef": 0.0} | changes))
 
 
 def make_row(

@@ -100,7 +100,7 @@ def _starting_model(config: Config, benchmark: Benchmark, run_dir: Path) -> str:
 def _reinforce(config: Config, benchmark: Benchmark, start: str, run_dir: Path, opening: EnvResult) -> None:
     from himac.models.policy import Policy
     from himac.train.checkpoint import check_lines, load_latest
-    from himac.train.factory import learner_config, make_learner, planned_steps
+    from himac.train.factory import learner_settings, make_learner, planned_steps
     from himac.train.trainer import Trainer
 
     latest = load_latest(run_dir)
@@ -111,7 +111,7 @@ def _reinforce(config: Config, benchmark: Benchmark, start: str, run_dir: Path, 
     with build_runtime(config, path, live, benchmark, workers) as runtime, progress_bar() as bar:
         check_room(runtime, opening)
         reference = None
-        if latest and learner_config(config, total_steps=1).needs_reference:
+        if latest and learner_settings(config, total_steps=1).needs_reference:
             reference = Policy.load(start, config.model).model
         assert runtime.policy is not None
         learner = make_learner(runtime.policy, config, reference, total_steps=planned_steps(config, runtime))

@@ -12,7 +12,7 @@ from himac.errors import ConfigError
 from himac.models.policy import Policy
 from himac.rollout.runtime import Runtime, require_weights
 from himac.rollout.sampling import FlatSampler, HierarchicalSampler
-from himac.train.settings import LearnerConfig, RolePace
+from himac.train.settings import LearnerSettings
 
 if TYPE_CHECKING:
     from himac.train.learner import Learner
@@ -34,7 +34,7 @@ def check_training(config: Config) -> None:
             "train.rollout_workers above 1 runs environments in its own processes, which can start no others; "
             "set env.workers=0 or train.rollout_workers=1"
         )
-    learner_config(config, total_steps=1)
+    learner_settings(config, total_steps=1)
 
 
 def check_taught(config: Config) -> None:
@@ -50,37 +50,26 @@ def check_taught(config: Config) -> None:
         )
 
 
-def learner_config(config: Config, **changes: Any) -> LearnerConfig:
+def learner_settings(config: Config, **changes: Any) -> LearnerSettings:
     """The settings of `train.learner` with those that follow from the rest of the configuration.
 
     Args:
         changes: Fields that are replaced; a schedule that falls needs `total_steps`.
     """
     derived = {
-        "temperature": _temperature(config),
+        "temperature": config.agent.temperature,
         "seed": config.seed,
         "value_heads": config.algo.value_heads,
         "keep_reference": config.algo.needs_reference,
-        "roles": {role: RolePace(**pace.model_dump()) for role, pace in config.train.learner.roles.items()},
     }
-    return LearnerConfig(**config.train.learner.model_dump() | derived | changes)
+    return LearnerSettings(**config.train.learner.model_dump() | derived | changes)
 
 
 def make_learner(policy: Policy, config: Config, ref_model: Any = None, **changes: Any) -> Learner:
-    """A learner with the settings of `learner_config`."""
+    """A learner with the settings of `learner_settings`."""
     from himac.train.learner import Learner
 
-    return Learner(policy, learner_config(config, **changes), ref_model=ref_model)
-
-
-def _temperature(config: Config) -> float:
-    """The trainer scores tokens at the temperature they were sampled at, one for all roles."""
-    agent = config.agent
-    if agent.name in ("flat", "hiper"):
-        return agent.flat.temperature if agent.name == "flat" else agent.hiper.temperature
-    if agent.planner.temperature != agent.executor.temperature:
-        raise ConfigError("planner.temperature and executor.temperature must be equal: both are trained in one update")
-    return agent.executor.temperature
+    return Learner(policy, learner_settings(config, **changes), ref_model=ref_model)
 
 
 def make_algorithm(config: Config, runtime: Runtime, critic: Critic | None = None) -> Algorithm:

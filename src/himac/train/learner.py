@@ -7,7 +7,6 @@ Shape suffixes: R rows, M trained tokens of a micro-batch.
 from __future__ import annotations
 
 import copy
-import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -30,11 +29,11 @@ from himac.train.meter import Meter
 from himac.train.optim import lr_at, make_optimizer
 from himac.train.packing import MicroBatch, check_rows, pack
 from himac.train.parts import Part, too_far
-from himac.train.settings import LearnerConfig, RolePace
+from himac.train.settings import LearnerSettings
 from himac.train.value import ValueHeads, batch_value_loss, head_weights, row_values
 from himac.types import FloatArray, Role, Row
 
-__all__ = ["Learner", "LearnerConfig"]
+__all__ = ["Learner", "LearnerSettings"]
 
 T = TypeVar("T")
 
@@ -54,7 +53,7 @@ class Learner:
         elapsed: Share of the run's budget of environment steps that is spent, for schedules that fall.
     """
 
-    def __init__(self, policy: Policy, config: LearnerConfig, ref_model: Any | None = None) -> None:
+    def __init__(self, policy: Policy, config: LearnerSettings, ref_model: Any | None = None) -> None:
         """Take over the policy.
 
         Args:
@@ -202,7 +201,7 @@ class Learner:
     def _epochs(self, role: str, rows: list[Row], ref_logprobs: list[Tensor] | None, meter: Meter) -> dict[str, float]:
         """Epochs of mini-batch steps on these rows, until the policy has moved too far; metrics of their pace."""
         cfg, part = self.config, self._part(role)
-        own = cfg.roles.get(role, RolePace())
+        own = cfg.of_role(role)
         # A step half as long moves the policy a quarter as far: the target falls with the schedule.
         share = self._scheduled(max(part.steps, cfg.warmup_steps)) / cfg.lr
         target = None if cfg.target_kl is None else cfg.target_kl * share**2
@@ -338,8 +337,7 @@ class Learner:
             if too_far(moved, target_kl):
                 return moved
             limit = self.config.max_grad_norm
-            bound = math.inf if limit is None else limit
-            norms = [torch.nn.utils.clip_grad_norm_(parameters, bound) for parameters in part.clipped]
+            norms = [torch.nn.utils.clip_grad_norm_(parameters, limit) for parameters in part.clipped]
             if not all(torch.isfinite(norm) for norm in norms):
                 raise TrainingError(_not_finite("gradient", self.steps))
             lr = self._scheduled(part.steps) * lr_scale * part.rate

@@ -22,7 +22,7 @@ from himac.rollout.runtime import AGENTS, Runtime
 from himac.seeding import derive_seed
 from himac.train.checkpoint import load_latest, save_checkpoint
 from himac.train.factory import make_learner
-from himac.train.learner import LearnerConfig
+from himac.train.settings import LearnerSettings
 from himac.types import Row, Task
 
 _MOST_LEFT_OUT = 0.05
@@ -226,7 +226,7 @@ def warmstart(
     )
 
 
-def _identity(source: str, settings: LearnerConfig, batches: Sequence[Sequence[Row]]) -> str:
+def _identity(source: str, settings: LearnerSettings, batches: Sequence[Sequence[Row]]) -> str:
     """Hash of everything that the final weights follow from."""
     digest = hashlib.sha256(f"{source} {settings}".encode())
     for batch in batches:

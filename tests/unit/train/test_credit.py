@@ -12,7 +12,7 @@ from himac.errors import ConfigError
 from himac.models.policy import Policy
 from himac.train import forward
 from himac.train.credit import hellinger, redistribute
-from himac.train.learner import Learner, LearnerConfig
+from himac.train.learner import Learner, LearnerSettings
 from himac.train.packing import pack
 from support.training_rows import learner_config, sampled_rows, tiny_model
 
@@ -109,7 +109,7 @@ def test_deviation_equals_a_plain_computation(model: Any, monkeypatch: pytest.Mo
         torch.testing.assert_close(found[1].double(), torch.cat(entropies), rtol=1e-4, atol=1e-5)
 
 
-def dgpo(**changes: Any) -> LearnerConfig:
+def dgpo(**changes: Any) -> LearnerSettings:
     return learner_config(**({"credit": "dgpo", "credit_temperature": 0.05} | changes))
 
 

@@ -6,13 +6,12 @@ import pytest
 
 from himac.algos.grpo import GrpoConfig
 from himac.algos.losses import AggregationMode, RatioKind
-from himac.config import LearnerConfig as Tree
+from himac.config import LearnerConfig
 from himac.config_file import load_config
 from himac.errors import ConfigError, MissingDependencyError
 from himac.models.policy import Policy
-from himac.train.factory import check_training, learner_config, make_algorithm, make_learner
+from himac.train.factory import check_training, learner_settings, make_algorithm, make_learner
 from himac.train.forward import Precision
-from himac.train.settings import CreditKind
 
 FLAT = "agent.name=flat"
 
@@ -22,15 +21,14 @@ FLAT = "agent.name=flat"
     [
         ("aggregation", get_args(AggregationMode)),
         ("ratio", get_args(RatioKind)),
-        ("credit", get_args(CreditKind)),
         ("precision", get_args(Precision)),
     ],
 )
 def test_every_choice_of_the_losses_is_reachable(key: str, choices: tuple[str, ...]) -> None:
-    assert set(get_args(Tree.model_fields[key].annotation)) == set(choices)
+    assert set(get_args(LearnerConfig.model_fields[key].annotation)) == set(choices)
     for choice in choices:
         overrides = [f"train.learner.{key}={choice}", "train.learner.aggregation_horizon=64", "train.learner.kl_coef=0"]
-        assert getattr(learner_config(load_config(None, overrides)), key) == choice
+        assert getattr(learner_settings(load_config(None, overrides)), key) == choice
 
 
 def test_clip_ranges_reach_the_learner(model: Any) -> None:

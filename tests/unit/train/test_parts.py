@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 import torch
 
+from himac.config import RoleConfig
 from himac.errors import ConfigError
 from himac.models.policy import Policy
 from himac.train.learner import Learner
 from himac.train.parts import Part
-from himac.train.settings import RolePace
 from himac.types import Role, Row
 from support.training_rows import learner_config as config
 from support.training_rows import logprobs, sampled_rows, tiny_model
@@ -58,7 +58,7 @@ def test_rows_of_one_role_are_trained_as_ever() -> None:
 
 def test_a_role_has_its_own_pace() -> None:
     model = tiny_model()
-    roles = {"planner": RolePace(lr_scale=0.1, epochs=1, mini_batches=1)}
+    roles = {"planner": RoleConfig(lr_scale=0.1, epochs=1, mini_batches=1)}
     learner = Learner(Policy(model), config(apart=True, roles=roles, epochs=3, mini_batches=2))
     assert learner.update(both_roles(model))["optimizer_steps"] == 1 + 3 * 2
     steps = {role: part.steps for role, part in learner._parts.items() if role}
@@ -142,4 +142,4 @@ def test_parts_are_saved_and_restored() -> None:
 
 def test_paces_without_apart_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"train\.learner\.apart=true"):
-        config(roles={"planner": RolePace(lr_scale=0.5)})
+        config(roles={"planner": RoleConfig(lr_scale=0.5)})

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from himac.errors import CheckpointError, TrainingError
 from himac.models.policy import Policy
 from himac.train.checkpoint import load_latest, save_checkpoint
-from himac.train.learner import Learner, LearnerConfig
+from himac.train.learner import Learner, LearnerSettings
 from himac.train.packing import check_rows, pack
 from himac.train.value import VALUE_FILE, head_weights
 from himac.types import Row, ValueTargets
@@ -22,7 +22,7 @@ from support.training_rows import learner_config, make_row, sampled_rows
 CLOCK = ("update_s", "tokens_per_s")
 
 
-def config(**changes: Any) -> LearnerConfig:
+def config(**changes: Any) -> LearnerSettings:
     return learner_config(**({"value_heads": 2, "value_coef": 0.5} | changes))
 
 
@@ -50,7 +50,7 @@ def same(left: list[torch.Tensor], right: list[torch.Tensor]) -> bool:
     return all(torch.equal(a, b) for a, b in zip(left, right, strict=True))
 
 
-def with_random_heads(model: Any, cfg: LearnerConfig) -> Learner:
+def with_random_heads(model: Any, cfg: LearnerSettings) -> Learner:
     learner = Learner(Policy(model), cfg)
     assert learner.heads is not None
     torch.manual_seed(1)
