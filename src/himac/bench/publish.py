@@ -14,7 +14,9 @@ from typing_extensions import TypedDict
 
 from himac import __version__
 from himac.bench.matrix import Matrix, cell_name, load_matrix
-from himac.bench.runner import MATRIX, last_records, read_cells
+from himac.bench.runner import BASE, MATRIX, last_records, read_cells
+from himac.config_file import load_config
+from himac.envs.registry import kind_titles
 from himac.errors import DataError
 from himac.inert import inert
 from himac.machine import in_words
@@ -66,7 +68,9 @@ def publish(output: Path) -> list[Path]:
     for record in read_cells(output):
         seconds[record["cell"]] += record["seconds"]
     cells = _sorted(matrix, [_read(output, record, seconds[record["cell"]]) for record in done])
-    page = comparison_page(cells, output.resolve().name, matrix.reference, matrix.ablations, matrix.targets)
+    page = comparison_page(
+        cells, output.resolve().name, matrix.reference, matrix.ablations, matrix.targets, _titles(output, matrix)
+    )
     machines = _machines(output, done)
     if machines:
         page += f"\nTrained on {'; '.join(map(in_words, machines))}.\n"
@@ -82,6 +86,12 @@ def publish(output: Path) -> list[Path]:
             runs = {m: [c.curve for c in here if c.method == m] for m in dict.fromkeys(c.method for c in here)}
             pictures.append(save_figure(comparison(runs, task), output / f"curves-{task}.png"))
     return [output / "tables.md", output / "results.json", *pictures]
+
+
+def _titles(output: Path, matrix: Matrix) -> dict[str, str]:
+    """How the benchmarks of the matrix call their task types."""
+    names = {load_config(output / BASE).env.name, *(own.get("env.name") for own in matrix.tasks.values())}
+    return {kind: title for name in names if name for kind, title in kind_titles(str(name)).items()}
 
 
 def _read(output: Path, record: Mapping[str, Any], seconds: float) -> CellResult:

@@ -47,6 +47,7 @@ class Benchmark(Protocol):
     """Training reward per unit of environment reward (10 where winning pays 1)."""
     worst_step_reward: float
     """What a step costs whatever it does (0 for ALFWorld, -0.1 for Sokoban): failures pay it for steps not taken."""
+    # Optional: `kind_titles: Mapping[str, str]`, short titles of the task types in the order of tables.
 
     def splits(self) -> Sequence[str]:
         """Names of the available splits."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 import inspect
 import os
 import sys
+from collections.abc import Mapping
 from typing import Any, cast
 
 from himac.envs.base import Benchmark
@@ -54,6 +55,12 @@ def make_benchmark(name: str, **kwargs: Any) -> Benchmark:
         factory = _load(name)
     _check_arguments(name, factory, kwargs)
     return cast("Benchmark", factory(**kwargs))
+
+
+def kind_titles(name: str) -> Mapping[str, str]:
+    """Short titles of a benchmark's task types in their order, for tables; none for one that has no `kind_titles`."""
+    titles: Mapping[str, str] = {} if name.startswith(GYM_PREFIX) else getattr(_load(name), "kind_titles", {})
+    return titles
 
 
 def _load(name: str) -> Any:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from operator import attrgetter
 
 from himac.config import FIELD_REPEATS, FIELD_TEMPERATURE
-from himac.envs.alfworld.goals import CLEAN, COOL, HEAT, LOOK, PLACE, TWO
 from himac.errors import DataError
 from himac.report.cells import CellResult
 from himac.report.statistics import Interval, Spread, first_reaching, paired_bootstrap, paired_differences, spread
@@ -16,9 +15,7 @@ from himac.report.tables import markdown_table
 
 Cells = Sequence[CellResult]
 
-KINDS = {PLACE: "Pick", LOOK: "Look", CLEAN: "Clean", HEAT: "Heat", COOL: "Cool", TWO: "Pick2"}
-"""ALFWorld's task types under the paper's names, in its order."""
-
+NO_TITLES: Mapping[str, str] = {}
 TOLERANCE = 0.1
 """Share of the budget by which environment steps may differ before a comparison is called unequal."""
 
@@ -27,14 +24,18 @@ _SAMPLED, _GREEDY, _AT_BUDGET, _AT_END = f"T={FIELD_TEMPERATURE:g}", "greedy", "
 _SECONDS = ("generation", "environment", "update", "rest", "evaluation")
 
 
-def success_table(cells: Cells) -> str:
+def success_table(cells: Cells, titles: Mapping[str, str] = NO_TITLES) -> str:
     """Table 1 for the cells of one task: success at the end both ways, at the budget, in the last evaluation, by type.
 
     With the score where there is one, over seeds.
+
+    Args:
+        titles: Names and order of the task types; others come last, as they are.
     """
-    kinds = sorted({kind for cell in cells for kind in cell.by_kind}, key=_kind_order)
+    present = {kind for cell in cells for kind in cell.by_kind}
+    kinds = [kind for kind in titles if kind in present] + sorted(present - titles.keys())
     scored = any(cell.score is not None for cell in cells)
-    names = (KINDS.get(kind, kind) for kind in kinds)
+    names = (titles.get(kind, kind) for kind in kinds)
     header = ["method", _SAMPLED, _GREEDY, _AT_BUDGET, _AT_END, *names, *(["Score"] if scored else []), "seeds"]
     rows = []
     for method in _methods(cells):
@@ -205,7 +206,12 @@ def unequal_budgets(cells: Cells) -> list[str]:
 
 
 def comparison_page(
-    cells: Cells, title: str, reference: str | None, ablations: Mapping[str, str], targets: Mapping[str, float]
+    cells: Cells,
+    title: str,
+    reference: str | None,
+    ablations: Mapping[str, str],
+    targets: Mapping[str, float],
+    titles: Mapping[str, str] = NO_TITLES,
 ) -> str:
     """All tables as one page; those without anything to show are left out."""
     seeds = sorted({cell.seed for cell in cells})
@@ -226,7 +232,7 @@ def comparison_page(
     sections = [
         ("Success", ""),
         *(
-            (f"### {task}", _note(success_table([c for c in cells if c.task == task]), budget))
+            (f"### {task}", _note(success_table([c for c in cells if c.task == task], titles), budget))
             for task in _tasks(cells)
         ),
         ("Success and score", score_table(cells)),
@@ -285,10 +291,6 @@ def _by_task(cells: Cells, rows: Iterable[tuple[str, str]], tasks: Sequence[str]
 
 def _note(table: str, text: str) -> str:
     return f"{table}\n\n{text}" if table else ""
-
-
-def _kind_order(kind: str) -> tuple[int, str]:
-    return (list(KINDS).index(kind) if kind in KINDS else len(KINDS), kind)
 
 
 def _both_ways(cells: Cells) -> tuple[Spread | None, Spread | None]:

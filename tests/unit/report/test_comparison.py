@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from himac.envs.alfworld.goals import TITLES
 from himac.errors import DataError
 from himac.report.cells import CellResult, read_evaluation, read_training
 from himac.report.comparison import (
@@ -190,8 +191,9 @@ def test_table_1() -> None:
         cell("himac", 1, 1.0, sampled=0.25, greedy=0.5),
         cell("grpo", 0, 0.25),
     ]
-    table = success_table(cells)
+    table = success_table(cells, TITLES)
     assert table.splitlines()[0] == "| method | T=0.4 | greedy | at budget | at end | Pick | Look | seeds |"
+    assert "| look_at_obj_in_light | pick_and_place_simple |" in success_table(cells)
     # Sample deviation of 50 and 100, or of 75 and 25: 50 / sqrt(2) = 35.36.
     assert line(table, "himac") == (
         "| himac | 50.0 ± 35.4 | 50.0 ± 0.0 | 75.0 ± 35.4 | 75.0 ± 35.4 | 75.0 ± 35.4 | 50.0 ± 0.0 | 2 |"

@@ -12,6 +12,7 @@ from typing import Any
 from himac.envs.alfworld.env import AlfworldEnv
 from himac.envs.alfworld.expert import HINTS, demonstrate
 from himac.envs.alfworld.games import Game, load_games
+from himac.envs.alfworld.goals import TITLES
 from himac.envs.alfworld.prior import Prior, learn_prior
 from himac.envs.alfworld.view import View, ViewWrapper, start_text
 from himac.envs.base import SHORT_TEXTS, TextEnv
@@ -75,6 +76,7 @@ class AlfworldBenchmark:
         prior: A file written with `Prior.to_json`; by default the prior is counted from the train split.
     """
 
+    kind_titles = TITLES
     name = "alfworld"
     step_limit = 50
     reward_scale = 10.0

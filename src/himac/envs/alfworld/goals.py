@@ -14,6 +14,8 @@ COOL = "pick_cool_then_place_in_recep"
 PLACE = "pick_and_place_simple"
 TWO = "pick_two_obj_and_place"
 TASK_TYPES = (LOOK, PLACE, CLEAN, COOL, HEAT, TWO)
+TITLES = {PLACE: "Pick", LOOK: "Look", CLEAN: "Clean", HEAT: "Heat", COOL: "Cool", TWO: "Pick2"}
+"""As tables of the literature have them, in their order."""
 """The six task types, in alphabetical order."""
 
 GOAL_PROPERTY = {CLEAN: "cleanable", HEAT: "heatable", COOL: "coolable"}
