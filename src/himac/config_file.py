@@ -29,12 +29,13 @@ from himac.config import (
 from himac.errors import ConfigError, HimacError
 from himac.files import SETTINGS_BYTES, parse_yaml, read_text
 from himac.renamed import RENAMED, given_twice, present_names, warn
+from himac.shipped import located, suggestion
 
 logger = logging.getLogger(__name__)
 
 
 def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -> Config:
-    """Read a YAML file (or start from the defaults), apply dotted overrides and validate.
+    """Read a YAML file, a shipped one by its name, or start from the defaults; apply dotted overrides and validate.
 
     Where `algo.name=...`, `agent.name=...` or `engine.name=...` chooses another one than the file's, what the file says
     for its own is left out: keys that the chosen method or engine does not have, the method's agent, and demonstrations
@@ -46,9 +47,10 @@ def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -
     tree: Any = {}
     if path is not None:
         try:
-            tree = parse_yaml(read_text(Path(path), SETTINGS_BYTES)) or {}
+            tree = parse_yaml(read_text(located(Path(path)), SETTINGS_BYTES)) or {}
         except OSError as error:
-            raise ConfigError(f"cannot read configuration {path}: {error.strerror or error}; check the path") from error
+            reason = error.strerror or error
+            raise ConfigError(f"cannot read configuration {path}: {reason}; {suggestion(Path(path))}") from error
         except ValueError as error:
             raise ConfigError(f"configuration {path} is not valid YAML: {error}; correct that") from error
         if not isinstance(tree, dict):

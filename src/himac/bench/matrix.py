@@ -17,6 +17,7 @@ from himac.config_file import load_config
 from himac.errors import ConfigError
 from himac.files import SETTINGS_BYTES, parse_yaml, read_text
 from himac.settings import Positive
+from himac.shipped import suggestion
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")]
 """Methods and tasks name folders."""
@@ -133,7 +134,9 @@ def load_matrix(path: Path) -> Matrix:
     """
     try:
         tree = parse_yaml(read_text(path, SETTINGS_BYTES))
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise ConfigError(f"cannot read matrix {path}: {error.strerror or error}; {suggestion(path)}") from error
+    except ValueError as error:
         raise ConfigError(f"cannot read matrix {path}: {error}; check the file") from error
     try:
         return Matrix.model_validate(tree)

@@ -41,8 +41,11 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-ConfigArg = Annotated[Path, typer.Argument(help="Configuration file (YAML).")]
-ConfigOrRun = Annotated[Path, typer.Argument(help="Configuration file, or a run directory: its latest checkpoint.")]
+ConfigArg = Annotated[Path, typer.Argument(help="Configuration file (YAML), or a name of `himac configs`.")]
+ConfigOrRun = Annotated[
+    Path,
+    typer.Argument(help="Configuration, or a run: its latest checkpoint, or RUN@30 that of iteration 30."),
+]
 Overrides = Annotated[list[str] | None, typer.Argument(help="Dotted overrides, e.g. train.iterations=20 seed=1.")]
 RunDir = Annotated[
     Path | None, typer.Option("--run-dir", help="Where the run is kept. Default: runs/<configuration name>.")
@@ -216,6 +219,16 @@ def bench(
         tables_command(tables)
     else:
         bench_command(matrix, output, _split(only), _split(seeds), jobs)
+
+
+@app.command()
+def configs(
+    name: Annotated[str | None, typer.Argument(help="Print this one. Default: list all.")] = None,
+) -> None:
+    """List the configurations that come with himac; their names stand wherever a file is asked for."""
+    from himac.cli.configs import configs_command
+
+    configs_command(name)
 
 
 @app.command()

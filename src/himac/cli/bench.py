@@ -12,6 +12,7 @@ from himac.bench.runner import Bench, describe
 from himac.bench.scheduler import Outcome
 from himac.cli.console import console, progress_bar
 from himac.errors import ConfigError, InterruptedRunError, TrainingError
+from himac.shipped import located
 
 _WINDOW_S = 900.0
 
@@ -34,6 +35,7 @@ def bench_command(
         raise ConfigError("give a matrix file and --output DIR, or --tables DIR to remake tables")
     if not all(seed.removeprefix("-").isdecimal() for seed in seeds):
         raise ConfigError(f"--seeds takes whole numbers such as 0,1,2, not '{','.join(seeds)}'")
+    path = located(path)
     matrix = load_matrix(path)
     cells, warm = expand(matrix, path.parent, only, [int(seed) for seed in seeds])
     bench = Bench(output, matrix if jobs is None else matrix.model_copy(update={"jobs": jobs}), cells, warm)

@@ -11,6 +11,7 @@ from himac.config_file import load_config
 from himac.envs.check.benchmark import check_members, check_play
 from himac.envs.registry import make_benchmark
 from himac.rollout.preflight import try_environment
+from himac.shipped import located
 
 
 def check_command(target: str, overrides: Sequence[str], tasks: int) -> None:
@@ -19,7 +20,8 @@ def check_command(target: str, overrides: Sequence[str], tasks: int) -> None:
     Raises:
         HimacError: says what to correct.
     """
-    file = Path(target) if Path(target).suffix in (".yaml", ".yml") or Path(target).is_file() else None
+    path = located(Path(target))
+    file = path if path.suffix in (".yaml", ".yml") or path.is_file() else None
     named = [] if file is not None else [f"env.name={json.dumps(target)}"]
     config = load_config(file, [*named, *overrides])
     benchmark = make_benchmark(config.env.name, **config.env.kwargs)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from himac.config import Config
 from himac.config_file import difference, load_config
-from himac.errors import ConfigError
+from himac.errors import ConfigError, ModelError
 from himac.evaluation.plan import MAY_CHANGE, RESULTS, Plan
 from himac.models.folder import pointed
 from himac.report.results import TOLD, read_jsonl
@@ -49,12 +49,16 @@ class Chosen:
 
 
 def choose(config: Path, model: Path | None) -> Chosen:
-    """A run directory is its configuration and its latest checkpoint.
+    """A run directory is its configuration and its latest checkpoint, `RUN@30` that of iteration 30.
 
     Raises:
         ConfigError: the directory holds no run.
-        ModelError: it has no checkpoint.
+        ModelError: it has no checkpoint, or not that one.
     """
+    at = re.fullmatch(r"(.+)@(\d+)", str(config))
+    if at is not None and not config.exists():
+        config = Path(at[1])
+        model = model or _checkpoint(config, int(at[2]))
     if not config.is_dir():
         return Chosen(config, model)
     if not (config / _CONFIG).is_file():
@@ -62,3 +66,17 @@ def choose(config: Path, model: Path | None) -> Chosen:
     model = model or pointed(config / _CHECKPOINTS / "latest")
     own = model.resolve().parent == (config / _CHECKPOINTS).resolve()
     return Chosen(config / _CONFIG, model, config if own else None)
+
+
+def _checkpoint(run: Path, iteration: int) -> Path:
+    """The checkpoint of a run at the start of an iteration."""
+    folder = run / _CHECKPOINTS
+    path = folder / f"step-{iteration:06d}-0"
+    if not path.is_dir():
+        names = (re.fullmatch(r"step-(\d+)-0", one.name) for one in folder.glob("step-*"))
+        kept = ", ".join(map(str, sorted(int(name[1]) for name in names if name))) or "none"
+        raise ModelError(
+            f"{run} keeps no checkpoint of iteration {iteration}, only of: {kept}; choose one of them, or raise "
+            "train.keep_checkpoints before training"
+        )
+    return path
