@@ -244,6 +244,17 @@ def data(
     data_command(benchmark, path)
 
 
+@app.command("new-env")
+def new_env(
+    name: Annotated[str, typer.Argument(help="Of the package: small letters, digits, underscores.")],
+    output: Annotated[Path, typer.Option("--output", help="Folder that the package is put into.")] = Path(),
+) -> None:
+    """Write a small package with an environment of your own that trains as it is."""
+    from himac.cli.new_env import new_env_command
+
+    new_env_command(name, output)
+
+
 @app.command("check-env")
 def check_env(
     target: Annotated[str, typer.Argument(help="A benchmark, gym:<Gymnasium id>, or a configuration file.")],
