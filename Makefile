@@ -1,4 +1,4 @@
-# make install | demo | test | test-arithmetic | attack | lint | types | layers | clean        (Linux and macOS, Python 3.11 or newer)
+# make install | demo | test | test-arithmetic | attack | docs | lint | types | layers | clean        (Linux and macOS, Python 3.11 or newer)
 
 PYTHON ?= python3
 WORKERS ?= 2
@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install demo test test-arithmetic attack lint types layers clean
+.PHONY: help install demo test test-arithmetic attack docs lint types layers clean
 
 help:
 	@echo "make install  create $(VENV) and install himac with its pinned dependencies"
@@ -14,6 +14,7 @@ help:
 	@echo "make test     lint, types, import layers and tests"
 	@echo "make test-arithmetic  the learning tests on 8 seeds, under each arithmetic of the CPU, up to an hour"
 	@echo "make attack   try to break runs, files and environments, for at most 30 minutes"
+	@echo "make docs     build the documentation site into build/site, strictly"
 	@echo "make clean    remove $(VENV), caches and build products (runs/ is kept)"
 
 install: $(STAMP)
@@ -42,6 +43,13 @@ test-arithmetic: install
 attack: export OMP_NUM_THREADS ?= 1
 attack: install
 	@cd tests && ../$(BIN)/python -m attack
+
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
+$(VENV)/.docs: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs]"
+	@touch $@
 
 lint: install
 	$(BIN)/ruff check .
