@@ -10,7 +10,9 @@ from typing import Any
 
 import gymnasium
 
+from himac.envs.words import Describe, WordsEnv
 from himac.errors import ConfigError, DataError, MissingDependencyError
+from himac.plugins import resolve
 from himac.scene import Content, is_picture, observed, plain
 from himac.types import Demonstration, PromptTexts, Task
 
@@ -74,6 +76,9 @@ class GymBenchmark:
         train_tasks, valid_tasks: Tasks of each split.
         reward_scale: Training reward per unit of environment reward.
         worst_step_reward: What a step costs whatever it does, as a training reward; 0 or below.
+        actions: Names of the actions of a `Discrete` action space, in order: the agent acts in these words.
+        describe: `<module>:<function>` that puts (observation, environment) into words, for observations that are
+            neither text nor a picture; `himac.envs.minigrid:describe` for MiniGrid and BabyAI.
         planner, executor, flat: The rules of the environment as each role is told them.
     """
 
@@ -86,6 +91,8 @@ class GymBenchmark:
         valid_tasks: int = 100,
         reward_scale: float = 1.0,
         worst_step_reward: float = 0.0,
+        actions: Sequence[str] = (),
+        describe: str = "",
         planner: str = "Write the sub-goals that solve the task as a numbered list, one a line, and nothing else.",
         executor: str = "Do the sub-goal with one action a turn. Reply <sub_done> as soon as it is achieved.",
         flat: str = "Solve the task with one action a turn.",
@@ -103,6 +110,8 @@ class GymBenchmark:
         self.texts = PromptTexts(planner=planner, executor=executor, flat=flat)
         self.reward_scale = reward_scale
         self.worst_step_reward = worst_step_reward
+        self._actions = tuple(actions)
+        self._describe: Describe | None = resolve("describer", describe, describe, "correct it") if describe else None
         self._first = {"train": 0, "valid": VALID_SEED}
         self._count = {"train": train_tasks, "valid": valid_tasks}
 
@@ -144,12 +153,14 @@ class GymBenchmark:
             raise MissingDependencyError(
                 f"'{self.id}' needs the module '{module}'; install the package that registers the environment."
             ) from error
+        if self._actions or self._describe:
+            env = WordsEnv(env, self._actions, self._describe)
         if not isinstance(env.action_space, gymnasium.spaces.Text):
             raise ConfigError(
                 f"'{self.id}' takes actions from {type(env.action_space).__name__} and observes "
                 f"{type(env.observation_space).__name__}, but agents act in text and read text or pictures; "
-                "register it with a wrapper whose action space is gymnasium.spaces.Text and which says in words what "
-                "is observed."
+                "name the actions in env.kwargs.actions and, where the observation is neither text nor a picture, give "
+                "env.kwargs.describe."
             )
         return GymTextEnv(env)
 

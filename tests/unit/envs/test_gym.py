@@ -113,7 +113,7 @@ def test_observations_that_are_not_text() -> None:
 
 def test_spaces_that_are_not_text_are_named_with_the_remedy() -> None:
     with pytest.raises(
-        ConfigError, match=r"actions from Discrete and observes Discrete, .* register it with a wrapper"
+        ConfigError, match=r"actions from Discrete and observes Discrete, .* name the actions in env\.kwargs\.actions"
     ):
         GymBenchmark("FrozenLake-v1").make_env()
 
