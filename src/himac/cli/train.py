@@ -23,7 +23,7 @@ from himac.rollout.runtime import build_benchmark, build_runtime, check_model_pa
 from himac.store.atomic import WriteGuard, clean, write_text
 from himac.store.lock import locked
 
-RESUMABLE_CHANGES = (*BUDGET, *MACHINE, "train.keep_checkpoints")
+RESUMABLE_CHANGES = (*BUDGET, *MACHINE, "train.keep_checkpoints", "train.record_episodes")
 _CONFIG, _ENVIRONMENT = "config.yaml", "environment.json"
 _DESCRIPTION = (_CONFIG, _ENVIRONMENT, f".tmp-{_CONFIG}", ".lock")
 

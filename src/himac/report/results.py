@@ -66,6 +66,7 @@ class _Turn(TypedDict):
     observation: str
     sub_done: bool
     invalid: NotRequired[bool]
+    reward: NotRequired[Finite]
 
 
 _Ended = TypedDict("_Ended", {"return": Finite, "stop": Annotated[str, AfterValidator(StopReason)], "env_steps": Count})
