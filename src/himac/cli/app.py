@@ -194,11 +194,16 @@ def demo(
 
 
 @app.command()
-def report(run_dir: Annotated[Path, typer.Argument(help="Run directory.")]) -> None:
-    """Draw the learning curve and write the Markdown summary of a run."""
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="Run directories, or folders of them such as that of a bench.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", help="The page. Default: report.html in the folder, or here for several.")
+    ] = None,
+) -> None:
+    """Write the report of runs: one HTML page with curves and episodes, and for each run a summary and its curve."""
     from himac.cli.report import report_command
 
-    report_command(run_dir)
+    report_command(runs, output)
 
 
 @app.command()

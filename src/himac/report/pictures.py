@@ -39,6 +39,16 @@ def write_pictures(folder: Path, episodes: Iterable[Episode]) -> None:
         fromarray(picture.pixels).save(folder / f"{key}.png")
 
 
+def mentioned(records: Iterable[Record]) -> list[str]:
+    """Keys of the pictures that the records name, each once."""
+    texts = (
+        text
+        for record in records
+        for text in (record.get("opening", ""), *(turn["observation"] for turn in record.get("transcript") or ()))
+    )
+    return list(dict.fromkeys(key for text in texts for key in _MENTION.findall(text)))
+
+
 def illustrated(page: str, record: Record, folder: Path, base: Path) -> str:
     """An example with short names for its pictures, and below it those whose files exist.
 
