@@ -41,6 +41,7 @@ MAY_SKIP = {
     f"{ENVS}/webshop/test_reward.py::test_the_tagger_of_the_reference": NOT_OURS,
     f"{ENVS}/webshop/test_shopper.py::test_the_score_on_the_official_goals": NOT_OURS,
     f"{ENVS}/webshop/test_webshop_benchmark.py::test_official_splits": NOT_OURS,
+    "tests/browser/test_page.py": "needs a browser and playwright; 'make test-browser' brings both",
     "tests/integration/test_alfworld_textworld.py::test_random_play_is_identical": (
         f"needs the extra himac[textworld], which is compiled for minutes; {NOT_OURS}"
     ),
