@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +13,8 @@ from typing import Any
 import pytest
 
 from browser.conftest import Shown
-from support.run_folders import make_run, recorded, told, write_lines
+from himac.report.server import make_server
+from support.run_folders import make_run, metric, recorded, told, write_lines
 
 pytestmark = pytest.mark.browser
 Report = Callable[..., Shown]
@@ -296,3 +299,26 @@ def test_five_thousand_episodes(report: Report, run: Path, record_property: Call
     # task-7, task-70 to 79, task-170: all names that hold it, in 25 evaluations: 7, 70-79.
     wait_listed(page, "275 of 5,000 episodes")
     assert shown.said == []
+
+
+def test_a_served_page_follows_the_run(shown: Shown, run: Path) -> None:
+    server = make_server(run, 0)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        page = shown.open(f"http://127.0.0.1:{server.server_port}/")
+        page.get_by_role("radio", name="sampled tokens").check()
+        with (run / "metrics.jsonl").open("a") as file:
+            file.write(json.dumps(metric("eval", 3, "eval", 300, 0.75)) + "\n")
+        page.locator("#glance", has_text="Success went from 0.0 % to 75.0 %").wait_for()  # asked every 5 seconds
+        assert page.get_by_role("radio", name="sampled tokens").is_checked()  # what was chosen is kept
+        page.locator(".row").first.click()
+        page.wait_for_selector("article.episode")
+        with (run / "metrics.jsonl").open("a") as file:
+            file.write(json.dumps(metric("eval", 4, "eval", 400, 1.0)) + "\n")
+        page.get_by_role("button", name="The run has gone on: show it").click()  # nobody is torn from an open episode
+        page.locator("#glance", has_text="Success went from 0.0 % to 100.0 %").wait_for()
+    finally:
+        server.shutdown()
+        server.server_close()
+    page.locator("#status", has_text="himac view has ended").wait_for()
+    assert [said for said in shown.said if "ERR_CONNECTION_REFUSED" not in said] == []

@@ -249,6 +249,18 @@ def data(
     data_command(benchmark, path)
 
 
+@app.command()
+def view(
+    path: Annotated[Path, typer.Argument(help="Run directory, or a folder of them.")],
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Of the loopback address; 0 takes a free one.")] = 8750,
+    show: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
+) -> None:
+    """Show the report of a run in the browser and follow it while it trains; a folder gives an index of its runs."""
+    from himac.cli.view import view_command
+
+    view_command(path, port, show)
+
+
 @app.command("new-env")
 def new_env(
     name: Annotated[str, typer.Argument(help="Of the package: small letters, digits, underscores.")],

@@ -11,13 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from himac.errors import DataError
-from himac.files import SETTINGS_BYTES, parse_yaml, read_text
+from himac.files import SETTINGS_BYTES, inside, parse_yaml, read_text
 from himac.renamed import present_names
 from himac.report.results import METRIC, Record, number, read_jsonl
 from himac.report.summary import read_timings, seconds_split, summarise_run
 
-METRICS, RESULTS = "metrics.jsonl", "results.jsonl"
-_CONFIG, _TABLES = "config.yaml", "tables.md"
+METRICS, RESULTS, EPISODES = "metrics.jsonl", "results.jsonl", "episodes.jsonl"
+CONFIG, _TABLES = "config.yaml", "tables.md"
+OWN = (METRICS, "timings.jsonl", EPISODES, RESULTS, CONFIG)
+"""What is read in the run's own folder; evaluations lie in folders below it."""
 _DEPTH = 6
 _DIGITS = 6
 _SEED, _NOT_THE_METHOD = "seed", ("seed", "threads", "train.rollout_workers", "model.path")
@@ -71,15 +73,22 @@ def _runs_below(folder: Path, depth: int = _DEPTH) -> Iterator[Path]:
 
 
 def read_runs(folders: Sequence[Path]) -> list[Run]:
-    """The runs with names that tell them apart: the part of their paths that differs."""
+    """The runs with names that tell them apart: the part of their paths that differs.
+
+    Raises:
+        DataError: a file of theirs is damaged, or is a link to a file elsewhere.
+    """
     paths = [folder.resolve() for folder in folders]
     common = Path(os.path.commonpath(paths)) if len(paths) > 1 else paths[0].parent
     return [_read(str(path.relative_to(common)), folder) for path, folder in zip(paths, folders, strict=True)]
 
 
 def _read(name: str, folder: Path) -> Run:
+    for path in (folder / own for own in OWN):
+        if path.is_file() and not inside(folder, path):
+            raise DataError(f"{path} is a link to a file outside the run; put a copy in its place.")
     metrics = read_jsonl(folder / METRICS, METRIC) if (folder / METRICS).is_file() else []
-    return Run(name, folder, metrics, read_timings(folder), _config(folder / _CONFIG))
+    return Run(name, folder, metrics, read_timings(folder), _config(folder / CONFIG))
 
 
 def _config(path: Path) -> dict[str, str]:

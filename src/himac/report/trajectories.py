@@ -15,14 +15,13 @@ from typing import Any
 import numpy as np
 
 from himac.errors import DataError
-from himac.files import read_bytes
+from himac.files import inside, read_bytes
 from himac.inert import inert
 from himac.report.episodes import Line, story
 from himac.report.pictures import FOLDER, mentioned
 from himac.report.results import RECORDED, TOLD, Record, read_jsonl
-from himac.report.runs import RESULTS, Run
+from himac.report.runs import EPISODES, RESULTS, Run
 
-EPISODES = "episodes.jsonl"
 MOST_EPISODES = 5000
 _CHUNK_EPISODES, _CHUNK_CHARACTERS = 40, 400_000
 _TEXT_CHARACTERS = 20_000
@@ -140,7 +139,7 @@ def _sources(number: int, run: Run) -> Iterator[Source]:
     """In the order of training, what was trained on before what was evaluated after it."""
     found = list[Source]()
     recorded: dict[tuple[int, str], list[dict[str, Any]]] = {}
-    if _inside(run.folder, run.folder / EPISODES):
+    if inside(run.folder, run.folder / EPISODES):
         for line in read_jsonl(run.folder / EPISODES, RECORDED):
             recorded.setdefault((line["iteration"], line["phase"]), []).append(line)
     train_split = run.config.get("env.train_split", "train")
@@ -149,7 +148,7 @@ def _sources(number: int, run: Run) -> Iterator[Source]:
         for (iteration, phase), lines in recorded.items()
     ]
     for path in sorted(run.folder.rglob(RESULTS)):
-        if not _inside(run.folder, path):
+        if not inside(run.folder, path):
             continue
         place = path.parent.relative_to(run.folder).as_posix()
         done = _DONE.search(place)
@@ -158,11 +157,6 @@ def _sources(number: int, run: Run) -> Iterator[Source]:
         iteration = int(done[1]) if done else None
         found.append(Source(number, label, eval_split, iteration, False, path.parent, read_jsonl(path, TOLD)))
     return iter(sorted(found, key=lambda source: (source.iteration or 0, source.training, source.label)))
-
-
-def _inside(folder: Path, path: Path) -> bool:
-    """Whether it is a file of the folder, and no link that leads out of it."""
-    return path.is_file() and path.resolve().is_relative_to(folder.resolve())
 
 
 def _share(counts: Sequence[int], most: int) -> int:
@@ -261,7 +255,7 @@ def _pictures(folder: Path, records: Sequence[Record], room: int) -> dict[str, s
     found = dict[str, str]()
     for key in mentioned(records) if (folder / FOLDER).is_dir() else ():
         path = folder / FOLDER / f"{key}.png"
-        if not _inside(folder, path):
+        if not inside(folder, path):
             continue
         try:
             content = read_bytes(path, _PICTURE_BYTES)
