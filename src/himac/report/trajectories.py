@@ -88,7 +88,7 @@ def trajectories(runs: Sequence[Run], most: int = MOST_EPISODES) -> Trajectories
     made.blueprints = list(_blueprints(sources))
     made.contexts = [told for n, run in enumerate(runs) for told in _contexts(n, run, sources)]
     columns: dict[str, list[Any]] = {name: [] for name in ("source", *_COLUMNS)}
-    words: dict[str, dict[str, int]] = {name: {} for name in ("task", "kind", "stop", "group")}
+    words: dict[str, dict[str, int]] = {name: {} for name in ("task", "kind", "stop", "group", "plan")}
     packed, size = list[str](), 0
     for number, source in enumerate(sources):
         kept = source.episodes[:share]
@@ -112,11 +112,12 @@ def trajectories(runs: Sequence[Run], most: int = MOST_EPISODES) -> Trajectories
             size += len(text)
     if packed:
         made.chunks.append(_packed(packed))
+    del words["plan"]  # which blueprints are equal is told, what they are stands in the chunks
     made.episodes = columns | {"words": {name: list(known) for name, known in words.items()}}
     return made
 
 
-_COLUMNS = ("task", "kind", "stop", "group", "member", "success", "return", "steps", "goals", "chunk", "place")
+_COLUMNS = ("task", "kind", "stop", "group", "member", "success", "return", "steps", "goals", "plan", "chunk", "place")
 
 
 def _row(record: Record) -> tuple[Any, ...]:
@@ -130,6 +131,7 @@ def _row(record: Record) -> tuple[Any, ...]:
         round(float(record["return"]), 4),
         record["env_steps"],
         len(record.get("blueprint") or ()),
+        json.dumps(record.get("blueprint")),
         0,
         0,
     )

@@ -40,6 +40,7 @@ def test_the_list_and_what_it_points_to(tmp_path: Path) -> None:
     assert [words["group"][n] for n in index["group"]] == ["", "", "a1/0", "a1/0", "", ""]
     assert index["success"] == [0, 0, 0, 0, 1, 0]
     assert index["goals"] == [2, 2, 2, 2, 3, 2]
+    assert index["plan"] == [0, 0, 0, 0, 1, 0]
     episodes = unpacked(made)
     places = [index["chunk"][n] * 40 + index["place"][n] for n in range(6)]
     assert places == list(range(6))

@@ -72,7 +72,9 @@ function showBlueprints() {
   const controls = el('div', {class: 'controls'});
   const pick = (run) => {
     const tasks = runs.find(([n]) => n === Number(run))[1];
-    const learned = ([, numbers]) => Number(index.success[last(numbers)]) - Number(index.success[numbers[0]]);
+    const [before, after] = [([, numbers]) => numbers[0], ([, numbers]) => last(numbers)];
+    const replanned = (one) => Number(index.plan[before(one)] !== index.plan[after(one)]);
+    const learned = (one) => 2 * (index.success[after(one)] - index.success[before(one)]) + replanned(one);
     const ordered = [...tasks].sort((a, b) => learned(b) - learned(a));
     const name = ([task, numbers]) => `${numbers.map((n) => (index.success[n] ? '✓' : '✗')).join('')} ${task}`;
     const show = (task) => replace(body, evolution(tasks.get(task)));

@@ -1,6 +1,6 @@
 // One figure: a uPlot canvas with a legend, a reading for the keyboard and the pointer, and its values as a table.
 
-const DASHES = [[], [], [6, 3], [2, 3], [8, 3, 2, 3]];
+const DASHES = [[], [7, 3], [2, 3], [8, 3, 2, 3], [1, 2]];
 const SVG = 'http://www.w3.org/2000/svg';
 
 function swatch(line) {
@@ -9,6 +9,11 @@ function swatch(line) {
   for (const [name, value] of Object.entries({x1: 0, y1: 5, x2: 26, y2: 5, 'stroke-width': 2.5, stroke: colour(line.colour),
     'stroke-dasharray': DASHES[line.dash % DASHES.length].join(' ')})) stroke.setAttribute(name, value);
   svg.append(stroke);
+  if (line.points) {
+    const point = document.createElementNS(SVG, 'circle');
+    for (const [name, value] of Object.entries({cx: 13, cy: 5, r: 4, fill: colour(line.colour)})) point.setAttribute(name, value);
+    svg.append(point);
+  }
   svg.setAttribute('aria-hidden', 'true');
   return svg;
 }
@@ -114,7 +119,7 @@ function yRange(low, high, unit) {
   if (low === null) return [0, 1];
   const span = high - low || Math.abs(low) || 1;
   const wide = [low - 0.08 * span, high + 0.08 * span];
-  return unit === percent ? [Math.max(-0.02, wide[0]), Math.min(1.02, wide[1])] : wide;
+  return unit === percent ? [low >= 0 ? Math.max(0, wide[0]) : wide[0], high <= 1 ? Math.min(1, wide[1]) : wide[1]] : wide;
 }
 
 const shortPercent = (share) => `${Number((100 * share).toFixed(1))} %`;

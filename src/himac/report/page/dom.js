@@ -24,10 +24,10 @@ function replace(element, ...children) {
   fill(element, children);
 }
 
-/** A section with its heading; it is listed in the navigation. */
+/** A section with its heading; the navigation lists it by its id. */
 function section(id, title, ...children) {
   const heading = el('h2', {id: `${id}-title`}, title);
-  document.getElementById('sections').append(el('li', null, el('a', {href: `#${id}`}, title)));
+  document.getElementById('sections').append(el('li', null, el('a', {href: `#${id}`}, id[0].toUpperCase() + id.slice(1))));
   const made = el('section', {id, 'aria-labelledby': heading.id}, heading, children);
   document.getElementById('main').append(made);
   return made;

@@ -53,10 +53,9 @@ function showTime() {
   const sum = (columns, key) => (columns[key] || []).reduce((a, b) => a + (b || 0), 0);
   const used = tokens.flatMap((run) => Object.entries(run.train).map(([phase, columns]) => [page.runs.length > 1 ? `${run.name}: ${phase}` : phase,
     whole(sum(columns, 'trained_tokens')), whole(sum(columns, 'forward_tokens')),
-    percent(sum(columns, 'trained_tokens') / Math.max(1, sum(columns, 'forward_tokens'))),
     whole(sum(columns, 'rows')), whole(sum(columns, 'rows_skipped'))]));
   section('time', 'Where time and tokens went', made,
-    used.length ? table(['phase', 'trained tokens', 'tokens of the forward pass', 'trained share', 'rows', 'rows that taught nothing'], used, 'Tokens of the updates') : null);
+    used.length ? table(['phase', 'trained tokens', 'tokens of the forward pass', 'rows', 'rows left out, since they teach nothing'], used, 'Tokens of the updates') : null);
 }
 
 function showContexts() {
