@@ -11,12 +11,13 @@ function showEpisodes() {
   const heads = el('div', {class: 'list-head'});
   const list = virtualList('Episodes', (n) => COLUMNS.map(([, , text]) => text(n)), open);
   const controls = el('div');
-  let turn = 0;
+  let opened = 0;
+  let listed = 0;
 
   async function open(n) {
-    const own = turn += 1;
+    const own = opened += 1;
     const view = await episodeView(n);
-    if (own !== turn) return;
+    if (own !== opened) return;
     replace(detail, el('button', {type: 'button', on: {click: close}}, 'Close this episode'), view);
     view.querySelector('h3').focus({preventScroll: true});
     detail.scrollIntoView({block: 'nearest'});
@@ -24,28 +25,36 @@ function showEpisodes() {
   }
 
   function close() {
-    turn += 1;
+    opened += 1;
     replace(detail);
     list.element.focus();
   }
 
   async function update() {
-    const own = turn += 1;
+    const own = listed += 1;
     remember('filters', wanted);
     remember('order', order);
     const passing = [];
     for (let n = 0; n < count; n += 1) if (passes(n, wanted)) passing.push(n);
     if (wanted.query) replace(said, 'Searching …');
-    const found = await search(passing, wanted.query, () => own !== turn);
-    if (own !== turn || !found) return;
+    const found = await search(passing, wanted.query, () => own !== listed);
+    if (own !== listed || !found) return;
     list.show(sorted(found, order));
     replace(said, `${whole(found.length)} of ${whole(count)} episodes, ${percent(found.length ? solved(found) / found.length : null)} solved`
       + (page.left_out ? `; ${whole(page.left_out)} more are in the files of the runs` : ''));
   }
 
+  function sortBy(key, place) {
+    order.down = key === order.key ? !order.down : false;
+    order.key = key;
+    drawHeads();
+    heads.children[place].focus();
+    update();
+  }
+
   function drawHeads() {
-    replace(heads, COLUMNS.map(([key, title]) => el('button', {type: 'button', 'aria-pressed': key === order.key ? 'true' : 'false',
-      'aria-label': `Sort by ${title}`, on: {click: () => { order.down = key === order.key ? !order.down : false; order.key = key; drawHeads(); update(); }}},
+    replace(heads, COLUMNS.map(([key, title], place) => el('button', {type: 'button', 'aria-pressed': key === order.key ? 'true' : 'false',
+      'aria-label': `Sort by ${title}`, on: {click: () => sortBy(key, place)}},
     title, key === order.key ? (order.down ? ' ▼' : ' ▲') : '')));
   }
 
