@@ -292,7 +292,7 @@ def render() -> str:
             rows.append(f"| `{key}` | `{default}` | {accepted} | {MEANINGS[key]} |")
         own = f"{prefix} ({node.model_fields['name'].default})" if prefix in ("algo", "engine") else prefix
         title = own or "top level"
-        lines.append(f"## {title}\n\n{' '.join((node.__doc__ or '').split())}\n")
+        lines.append(f"## {title}\n\n{' '.join((node.__doc__ or '').partition('Attributes:')[0].split())}\n")
         if rows:
             lines.append("\n".join(["| key | default | values | meaning |", "|---|---|---|---|", *rows]) + "\n")
     return "\n".join(lines)
