@@ -214,6 +214,7 @@ MEANINGS = {
     "train.checkpoint_every": "Iterations between checkpoints.",
     "train.checkpoint_phases": "Also save between the phases of an iteration.",
     "train.keep_checkpoints": "Newest checkpoints that are kept.",
+    "train.trackers": "Who is told of the run: `tensorboard`, `wandb`, `mlflow`, `trackio` (see report.md).",
     "train.record_episodes": "Share of the groups whose training episodes are kept (see report.md). 0: none.",
     "train.max_live": "Episodes under way at once, in each process.",
     "train.rollout_workers": "Processes that run episodes side by side, for small models on a CPU.",
