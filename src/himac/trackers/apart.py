@@ -79,8 +79,7 @@ class Apart:
     def _given_up(self, why: str) -> str:
         self._process.kill()
         self._process.wait()
-        rest = f"training goes on and metrics.jsonl has everything (see {self._log})"
-        return f"tracker '{self.name}' is given up: {why}; {rest}"
+        return f"tracker '{self.name}' is given up: {why}; metrics.jsonl has everything (see {self._log})"
 
     def _last_words(self) -> str:
         with self._log.open("rb") as file:

@@ -34,7 +34,7 @@ class TensorBoard:
                 if isinstance(value, float):
                     self._writer.add_scalar(f"{entry['phase']}/{key}", value, entry["env_steps"])
         except OSError as error:
-            return f"nothing more is written for TensorBoard ({error}); training goes on, metrics.jsonl has everything"
+            return f"nothing more is written for TensorBoard ({error}); metrics.jsonl has everything"
         return None
 
     def close(self) -> None:
