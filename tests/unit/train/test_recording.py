@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL.Image import open as open_picture
 
 from himac.rollout.rows import planner_rows, segment_row
+from himac.scene import Image, Scene
 from himac.train.recording import EpisodeLog
 from himac.types import Blueprint, Episode, Group, Role, Row, Segment, StopReason, Task, Turn
 
@@ -83,6 +85,17 @@ def test_the_seed_decides_which_groups_are_kept(tmp_path: Path) -> None:
         names.append([line["group"] for line in lines(folder)])
     assert names[0] == names[1] != names[2]
     assert 4 <= len(set(names[0])) <= 18  # of 40 at 0.25; outside with probability below 0.01 for another seed
+
+
+def test_what_the_agent_saw_is_kept_too(tmp_path: Path) -> None:
+    picture = Image(np.full((2, 3, 3), 7, np.uint8))
+    seen = Turn("go", Scene(("A board:", picture)), 0.0, False, False, 2, 3)
+    kept = group()
+    episodes = tuple(replace(e, segments=(replace(e.segments[0], turns=(seen,)),)) for e in kept.episodes)
+    EpisodeLog(tmp_path, 1.0, 0, Words()).add(0, "macro", [replace(kept, episodes=episodes)], [])
+    assert lines(tmp_path)[0]["transcript"][0]["observation"] == f"A board:\n[picture {picture.key}]"
+    with open_picture(tmp_path / "pictures" / f"{picture.key}.png") as shown:
+        assert (shown.size, shown.getpixel((0, 0))) == ((3, 2), (7, 7, 7))
 
 
 def test_none_are_kept_at_rate_0(tmp_path: Path) -> None:
