@@ -46,6 +46,7 @@ MAY_SKIP = {
         f"needs the extra himac[textworld], which is compiled for minutes; {NOT_OURS}"
     ),
     "tests/integration/test_served.py": "needs transformers[serving], a web server that himac itself does not use",
+    "tests/unit/report/test_inspect_log.py": "needs the extra himac[inspect], forty packages that nothing else uses",
     "tests/unit/models/test_loading.py::test_malloc_setting_is_accepted": "a setting of glibc, Linux only",
 }
 """Test, or file for all of its tests -> why it may be skipped."""

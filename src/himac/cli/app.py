@@ -261,6 +261,18 @@ def view(
     view_command(path, port, show)
 
 
+@app.command()
+def export(
+    path: Annotated[Path, typer.Argument(help="Run directory, or a folder of them.")],
+    inspect: Annotated[bool, typer.Option("--inspect", help="As logs of Inspect AI, for `inspect view`.")] = False,
+    output: Annotated[Path | None, typer.Option("--output", help="Folder. Default: inspect/ in the path.")] = None,
+) -> None:
+    """Write the episodes of runs for other viewers."""
+    from himac.cli.export import export_command
+
+    export_command(path, output, inspect)
+
+
 @app.command("new-env")
 def new_env(
     name: Annotated[str, typer.Argument(help="Of the package: small letters, digits, underscores.")],

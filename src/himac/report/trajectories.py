@@ -82,15 +82,15 @@ def trajectories(runs: Sequence[Run], most: int = MOST_EPISODES) -> Trajectories
     Raises:
         DataError: a file of theirs is damaged.
     """
-    sources = [source for n, run in enumerate(runs) for source in _sources(n, run)]
-    share = _share([len(source.episodes) for source in sources], most)
-    made = Trajectories(left_out=sum(max(0, len(source.episodes) - share) for source in sources))
-    made.blueprints = list(_blueprints(sources))
-    made.contexts = [told for n, run in enumerate(runs) for told in _contexts(n, run, sources)]
+    played = [source for n, run in enumerate(runs) for source in sources(n, run)]
+    share = _share([len(source.episodes) for source in played], most)
+    made = Trajectories(left_out=sum(max(0, len(source.episodes) - share) for source in played))
+    made.blueprints = list(_blueprints(played))
+    made.contexts = [told for n, run in enumerate(runs) for told in _contexts(n, run, played)]
     columns: dict[str, list[Any]] = {name: [] for name in ("source", *_COLUMNS)}
     words: dict[str, dict[str, int]] = {name: {} for name in ("task", "kind", "stop", "group", "plan")}
     packed, size = list[str](), 0
-    for number, source in enumerate(sources):
+    for number, source in enumerate(played):
         kept = source.episodes[:share]
         made.sources.append(
             {"run": source.run, "label": source.label, "split": source.split, "training": source.training}
@@ -137,7 +137,7 @@ def _row(record: Record) -> tuple[Any, ...]:
     )
 
 
-def _sources(number: int, run: Run) -> Iterator[Source]:
+def sources(number: int, run: Run) -> Iterator[Source]:
     """In the order of training, what was trained on before what was evaluated after it."""
     found = list[Source]()
     recorded: dict[tuple[int, str], list[dict[str, Any]]] = {}
