@@ -81,7 +81,7 @@ def _sample(record: Record, number: int) -> Any:
     events = []
     for n, (goal, own) in enumerate(told.parts):
         span = f"{number}-{n}"
-        events.append(SpanBeginEvent(id=span, span_id=span, name=inert(goal or "episode"), type="agent"))
+        events.append(SpanBeginEvent(id=span, span_id=span, name=inert(goal or "episode"), type="subgoal"))
         events += [event for at, line in enumerate(own) for event in _events(line, span, at)]
         events.append(SpanEndEvent(id=span, span_id=span))
     return EvalSample(
