@@ -81,6 +81,7 @@ class Told(Outcome, _Ended):
     score: NotRequired[Finite | None]
     error: NotRequired[str | None]
     blueprint: NotRequired[list[str] | None]
+    plan: NotRequired[str | None]
     plan_error: NotRequired[str | None]
     opening: NotRequired[str]
     transcript: NotRequired[list[_Turn] | None]

@@ -135,15 +135,19 @@ def run_data(run: Run) -> dict[str, Any]:
 
 def _seconds(run: Run) -> list[float | None]:
     """Seconds of training up to each line of the metrics; unknown from the first line on whose time was not kept."""
-    took = {(line.get("iteration"), line.get("phase")): number(line, "total_s") for line in run.timings}
+    took = {_place(line): number(line, "total_s") for line in run.timings}
     total: float | None = 0.0
     passed = list[float | None]()
     for line in run.metrics:
         if line.get("kind") != "eval":
-            spent = took.get((line.get("iteration"), line.get("phase")))
+            spent = took.get(_place(line))
             total = None if total is None or spent is None else total + spent
         passed.append(None if total is None else round(total, 1))
     return passed
+
+
+def _place(line: Record) -> tuple[float | None, str]:
+    return number(line, "iteration"), str(line.get("phase"))
 
 
 def _columns(lines: Sequence[tuple[Record, float | None]]) -> dict[str, list[float | None]]:

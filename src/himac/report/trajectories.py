@@ -98,7 +98,8 @@ def trajectories(runs: Sequence[Run], most: int = MOST_EPISODES) -> Trajectories
         )
         made.pictures |= _pictures(source.folder, kept, _PICTURES_BYTES - sum(map(len, made.pictures.values())))
         for record in kept:
-            text = json.dumps(_shown(_told(record)), ensure_ascii=False, separators=(",", ":"))
+            what = _told(record) | ({"contexts": record["contexts"]} if source.training else {})
+            text = json.dumps(_shown(what), ensure_ascii=False, separators=(",", ":"))
             if packed and (len(packed) == _CHUNK_EPISODES or size + len(text) > _CHUNK_CHARACTERS):
                 made.chunks.append(_packed(packed))
                 packed, size = [], 0
@@ -174,9 +175,9 @@ def _share(counts: Sequence[int], most: int) -> int:
 
 
 def _told(record: Record) -> dict[str, Any]:
-    """What happened: blueprint, turns by sub-goal, tokens where they were recorded; nothing that is absent."""
+    """What happened: blueprint, turns by sub-goal; nothing that is absent."""
     told = story(record)
-    more = {name: record.get(name) for name in ("opening", "error", "plan", "contexts")}
+    more = {name: record.get(name) for name in ("opening", "error", "plan")}
     return {
         "blueprint": list(told.blueprint),
         "parts": [[goal, [_turn(line) for line in turns]] for goal, turns in told.parts],
