@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,31 +15,18 @@ from himac.report.results import Record
 from himac.report.runs import Run
 from himac.report.trajectories import Source, sources
 
-try:
-    from inspect_ai.event import InfoEvent, SpanBeginEvent, SpanEndEvent, ToolEvent
-    from inspect_ai.log import (
-        EvalConfig,
-        EvalDataset,
-        EvalLog,
-        EvalMetric,
-        EvalResults,
-        EvalSample,
-        EvalScore,
-        EvalSpec,
-        write_eval_log,
-    )
-    from inspect_ai.model import ChatMessageAssistant, ChatMessageUser
-    from inspect_ai.scorer import Score
-except ModuleNotFoundError as error:
-    raise MissingDependencyError("this needs Inspect AI; run: pip install 'himac[inspect]'") from error
-
 
 def export_run(run: Run, output: Path) -> list[Path]:
     """Write a log for each evaluation and each recorded phase of training; returns the files.
 
     Raises:
         DataError: a file of the run is damaged.
+        MissingDependencyError: Inspect AI is not installed.
     """
+    if find_spec("inspect_ai") is None:
+        raise MissingDependencyError("this needs Inspect AI; run: pip install 'himac[inspect]'")
+    from inspect_ai.log import write_eval_log
+
     output.mkdir(parents=True, exist_ok=True)
     written = []
     for source in sources(0, run):
@@ -50,6 +38,8 @@ def export_run(run: Run, output: Path) -> list[Path]:
 
 
 def _log(run: Run, source: Source) -> Any:
+    from inspect_ai.log import EvalConfig, EvalDataset, EvalLog, EvalMetric, EvalResults, EvalScore, EvalSpec
+
     samples = [_sample(record, number) for number, record in enumerate(source.episodes)]
     share = sum(bool(record["success"]) for record in source.episodes) / max(1, len(samples))
     metrics = {"accuracy": EvalMetric(name="accuracy", value=share)}
@@ -73,6 +63,10 @@ def _log(run: Run, source: Source) -> Any:
 
 
 def _sample(record: Record, number: int) -> Any:
+    from inspect_ai.event import SpanBeginEvent, SpanEndEvent
+    from inspect_ai.log import EvalSample
+    from inspect_ai.scorer import Score
+
     told = story(record)
     place = record.get("group")
     key = told.task_id if place is None else f"{told.task_id} {place}/{record['member']}"
@@ -105,12 +99,16 @@ def _sample(record: Record, number: int) -> Any:
 
 
 def _messages(line: Line) -> list[Any]:
+    from inspect_ai.model import ChatMessageAssistant, ChatMessageUser
+
     said = line.reply or " ".join([*([line.action] if line.action else []), *(["<sub_done>"] if line.sub_done else [])])
     answer = [ChatMessageUser(content=inert(line.observation))] if line.observation else []
     return [ChatMessageAssistant(content=inert(said)), *answer]
 
 
 def _events(line: Line, span: str, at: int) -> list[Any]:
+    from inspect_ai.event import InfoEvent, ToolEvent
+
     events = list[Any]()
     if line.action is not None:
         arguments = {"action": inert(line.action)}

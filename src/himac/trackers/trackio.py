@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-
-import trackio
+from typing import Any
 
 from himac.trackers.base import About
 
@@ -14,14 +13,19 @@ class Tracker:
     """A run that a resumed training continues."""
 
     def __init__(self, about: About) -> None:
+        import trackio
+
+        self._trackio: Any = trackio
         project = os.environ.get("TRACKIO_PROJECT", "himac")
-        trackio.init(project=project, name=f"{about.name}-{about.key[:6]}", config=dict(about.config), resume="allow")
+        self._trackio.init(
+            project=project, name=f"{about.name}-{about.key[:6]}", config=dict(about.config), resume="allow"
+        )
 
     def log(self, values: Mapping[str, float], step: int) -> None:
-        trackio.log(dict(values), step=step)
+        self._trackio.log(dict(values), step=step)
 
     def episodes(self, text: str, step: int) -> None:
-        trackio.log({"episodes": trackio.Markdown(text)}, step=step)
+        self._trackio.log({"episodes": self._trackio.Markdown(text)}, step=step)
 
     def close(self) -> None:
-        trackio.finish()
+        self._trackio.finish()

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-import wandb
-
 from himac.trackers.base import About
 
 
@@ -14,6 +12,9 @@ class Tracker:
     """A run that a resumed training continues."""
 
     def __init__(self, about: About) -> None:
+        import wandb
+
+        self._table = wandb.Table
         self._run = wandb.init(
             project=os.environ.get("WANDB_PROJECT", "himac"),
             id=about.key,
@@ -28,9 +29,8 @@ class Tracker:
         self._run.log({**values, "env_steps": step})
 
     def episodes(self, text: str, step: int) -> None:
-        self._run.log(
-            {"episodes": wandb.Table(columns=["env_steps", "episodes"], data=[[step, text]]), "env_steps": step}
-        )
+        table = self._table(columns=["env_steps", "episodes"], data=[[step, text]])
+        self._run.log({"episodes": table, "env_steps": step})
 
     def close(self) -> None:
         self._run.finish()

@@ -55,7 +55,7 @@ function showTime() {
     whole(sum(columns, 'trained_tokens')), whole(sum(columns, 'forward_tokens')),
     whole(sum(columns, 'rows')), whole(sum(columns, 'rows_skipped'))]));
   section('time', 'Where time and tokens went', made,
-    used.length ? table(['phase', 'trained tokens', 'tokens of the forward pass', 'rows', 'rows left out, since they teach nothing'], used, 'Tokens of the updates') : null);
+    used.length ? table(['phase', 'trained tokens', 'tokens of the forward pass', 'rows', 'rows skipped'], used, 'Tokens of the updates') : null);
 }
 
 function showContexts() {
