@@ -1,4 +1,4 @@
-# make install | demo | test | test-arithmetic | attack | docs | lint | types | layers | clean        (Linux and macOS, Python 3.11 or newer)
+# make install | demo | test | test-browser | test-arithmetic | attack | docs | lint | types | layers | clean        (Linux and macOS, Python 3.11 or newer)
 
 PYTHON ?= python3
 WORKERS ?= 2
@@ -6,12 +6,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install demo test test-arithmetic attack docs lint types layers clean
+.PHONY: help install demo test test-browser test-arithmetic attack docs lint types layers clean
 
 help:
 	@echo "make install  create $(VENV) and install himac with its pinned dependencies"
 	@echo "make demo     train a small model on the household tasks that ship with himac"
 	@echo "make test     lint, types, import layers and tests"
+	@echo "make test-browser  the report in a real browser; brings playwright, and chromium where apt can"
 	@echo "make test-arithmetic  the learning tests on 8 seeds, under each arithmetic of the CPU, up to an hour"
 	@echo "make attack   try to break runs, files and environments, for at most 30 minutes"
 	@echo "make docs     build the documentation site into build/site, strictly"
@@ -36,6 +37,13 @@ test: export OMP_NUM_THREADS ?= 1
 test: install
 	@$(MAKE) --no-print-directory lint types layers
 	@$(BIN)/python -m pytest -q -n $(WORKERS)
+
+test-browser: install
+	@for name in chromium chromium-browser google-chrome; do command -v $$name > /dev/null && exit 0; done; \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then apt-get update -q && apt-get install -qy chromium; else \
+		echo "make test-browser needs a browser: install chromium (Debian: apt-get install chromium) and run it again." >&2; exit 1; fi
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,browser]"
+	@$(BIN)/python -m pytest -q -n 0 -m browser tests/browser
 
 test-arithmetic: install
 	@cd tests && ../$(BIN)/python -m arithmetic --json ../benchmarks/results/learning_tests.json

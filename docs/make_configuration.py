@@ -214,6 +214,8 @@ MEANINGS = {
     "train.checkpoint_every": "Iterations between checkpoints.",
     "train.checkpoint_phases": "Also save between the phases of an iteration.",
     "train.keep_checkpoints": "Newest checkpoints that are kept.",
+    "train.trackers": "Who is told of the run: `tensorboard`, `wandb`, `mlflow`, `trackio` (see report.md).",
+    "train.record_episodes": "Share of the groups whose training episodes are kept (see report.md). 0: none.",
     "train.max_live": "Episodes under way at once, in each process.",
     "train.rollout_workers": "Processes that run episodes side by side, for small models on a CPU.",
     "eval.temperature": "0 is greedy.",
@@ -291,7 +293,7 @@ def render() -> str:
             rows.append(f"| `{key}` | `{default}` | {accepted} | {MEANINGS[key]} |")
         own = f"{prefix} ({node.model_fields['name'].default})" if prefix in ("algo", "engine") else prefix
         title = own or "top level"
-        lines.append(f"## {title}\n\n{' '.join((node.__doc__ or '').split())}\n")
+        lines.append(f"## {title}\n\n{' '.join((node.__doc__ or '').partition('Attributes:')[0].split())}\n")
         if rows:
             lines.append("\n".join(["| key | default | values | meaning |", "|---|---|---|---|", *rows]) + "\n")
     return "\n".join(lines)

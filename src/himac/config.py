@@ -388,6 +388,8 @@ class TrainConfig(Settings):
     checkpoint_every: Positive = 5
     checkpoint_phases: bool = False
     keep_checkpoints: Positive = 2
+    record_episodes: Annotated[float, Field(ge=0, le=1)] = 0.02
+    trackers: tuple[str, ...] = ("tensorboard",)
     max_live: AtOnce = 64
     rollout_workers: Annotated[int, Field(gt=0, le=256)] = 1
 

@@ -108,7 +108,7 @@ def dump_config(config: Config) -> str:
 
 def difference(old: Config, new: Config, ignore: Sequence[str] = ()) -> list[str]:
     """Dotted keys whose values differ, except those in `ignore` and in sections named there."""
-    before, after = _flatten(old.model_dump(mode="json")), _flatten(new.model_dump(mode="json"))
+    before, after = flatten(old.model_dump(mode="json")), flatten(new.model_dump(mode="json"))
     keys = sorted(set(before) | set(after))
     return [
         f"{key} ({before.get(key)} -> {after.get(key)})"
@@ -117,12 +117,13 @@ def difference(old: Config, new: Config, ignore: Sequence[str] = ()) -> list[str
     ]
 
 
-def _flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
+def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
+    """Dotted keys and their values; lists are values."""
     if not isinstance(tree, dict) or not tree:
         return {prefix: tree}
     flat: dict[str, Any] = {}
     for key, value in tree.items():
-        flat |= _flatten(value, f"{prefix}.{key}" if prefix else str(key))
+        flat |= flatten(value, f"{prefix}.{key}" if prefix else str(key))
     return flat
 
 

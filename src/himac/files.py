@@ -66,6 +66,11 @@ def read_lines(path: Path) -> Iterator[bytes]:
             yield rest
 
 
+def inside(folder: Path, path: Path) -> bool:
+    """Whether it is a regular file of the folder, and no link that leads out of it."""
+    return path.is_file() and path.resolve().is_relative_to(folder.resolve())
+
+
 def read_json(path: Path) -> Any:
     """The value of a JSON file."""
     return parse_json(read_bytes(path))

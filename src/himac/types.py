@@ -249,6 +249,7 @@ class Row:
         group_id: Comparison group, for logging and sequence-level aggregation.
         value: Targets of the value heads, for methods with a critic.
         pictures: As in `Segment`; shared, never copied.
+        segment: What the row was made of, for records of the episode; `None` for made-up and demonstrated rows.
     """
 
     input_ids: IntArray
@@ -259,6 +260,7 @@ class Row:
     group_id: str
     value: ValueTargets | None = None
     pictures: tuple[Placed, ...] = ()
+    segment: Segment | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from himac.evaluation.records import trial_of
 from himac.evaluation.resumable import Journal, _summary
 from himac.report.curves import draw_curves
 from himac.report.summary import summarise_run
+from himac.report.web import page_of
 from himac.types import Task
 
 _USAGE = {"requests": 1, "prompt_tokens": 2, "completion_tokens": 3}
@@ -63,6 +64,13 @@ _METRICS = [
     },
     _EVAL | {"iteration": 1, "env_steps": 60, "success": 0.3, "success/pick": 0.3, "stop/success": 0.3},
 ]
+_RECORDED: dict[str, Any] = {
+    "iteration": 0,
+    "phase": "macro",
+    "group": "a0/0",
+    "member": 0,
+    "contexts": [{"role": "planner", "subgoal": None, "tokens": 3, "pieces": [["go", 2], ["on", -0.5, None]]}],
+}
 _TIMING = {
     "iteration": 0,
     "phase": "macro",
@@ -94,6 +102,7 @@ def _run_folder(run: Path) -> None:
     _put(run / "timings.jsonl", [_TIMING, _TIMING | {"phase": "eval"}])
     (run / "config.yaml").write_text("seed: 1\nenv: {name: alfworld}\n")
     _put(run / "environment.json", {"machine": _MACHINE})
+    _put(run / "episodes.jsonl", [_RESULT | _RECORDED])
     for iteration in (0, 1):
         _put(run / "eval" / f"iteration-00000{iteration}" / "results.jsonl", [_RESULT, _RESULT | {"task_id": "t2"}])
 
@@ -120,6 +129,7 @@ def reports(number: int, folder: Path) -> str | None:
 
     def read() -> None:
         summarise_run(run)
+        page_of([run], "run")
         if number % 10 == 0:
             draw_curves(run / "metrics.jsonl", folder / "curve.png")
 

@@ -41,7 +41,7 @@ SMALL: dict[str, dict[str, Any]] = {
 
 def configuration(algorithm: str, model: Path, iterations: int = 2, **more: dict[str, Any]) -> Config:
     """Few slots for many episodes, evaluations in between, and a checkpoint wherever there can be one."""
-    train = {"iterations": iterations, "eval_every": 1, "eval_tasks": 5, "max_live": 6}
+    train = {"iterations": iterations, "eval_every": 1, "eval_tasks": 5, "max_live": 6, "record_episodes": 0.5}
     kept = {"checkpoint_every": 1, "checkpoint_phases": True, "keep_checkpoints": 1000}
     tree = toy_config(algorithm, 1, SMALL[algorithm]).model_dump(mode="json")
     tree["model"]["path"] = str(model)
@@ -77,9 +77,10 @@ def _any_machine_sees_the_order(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def content(run: Path) -> dict[str, bytes]:
-    """What must be equal to the byte: the metrics and the last weights."""
+    """What must be equal to the byte: the metrics, the recorded episodes and the last weights."""
     last = run / "checkpoints" / (run / "checkpoints" / "latest").read_text().strip()
-    files = [run / "metrics.jsonl", *(last / name for name in ("model.safetensors", VALUE_FILE))]
+    names = "model.safetensors", VALUE_FILE
+    files = [run / "metrics.jsonl", run / "episodes.jsonl", *(last / name for name in names)]
     return {path.name: path.read_bytes() for path in files if path.exists()}
 
 
@@ -88,6 +89,7 @@ def check(config: Config, folder: Path) -> list[dict[str, Any]]:
     whole = folder / "whole"
     run_training(config, whole, resume=False)
     expected = content(whole)
+    assert expected["episodes.jsonl"].count(b"\n") > 5
     names = sorted(path.name for path in (whole / "checkpoints").iterdir() if path.is_dir())[:-1]
     assert len(names) >= config.train.iterations - 1
     different = []

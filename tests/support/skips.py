@@ -41,10 +41,12 @@ MAY_SKIP = {
     f"{ENVS}/webshop/test_reward.py::test_the_tagger_of_the_reference": NOT_OURS,
     f"{ENVS}/webshop/test_shopper.py::test_the_score_on_the_official_goals": NOT_OURS,
     f"{ENVS}/webshop/test_webshop_benchmark.py::test_official_splits": NOT_OURS,
+    "tests/browser/test_page.py": "needs a browser and playwright; 'make test-browser' brings both",
     "tests/integration/test_alfworld_textworld.py::test_random_play_is_identical": (
         f"needs the extra himac[textworld], which is compiled for minutes; {NOT_OURS}"
     ),
     "tests/integration/test_served.py": "needs transformers[serving], a web server that himac itself does not use",
+    "tests/unit/report/test_inspect_log.py": "needs the extra himac[inspect], forty packages that nothing else uses",
     "tests/unit/models/test_loading.py::test_malloc_setting_is_accepted": "a setting of glibc, Linux only",
 }
 """Test, or file for all of its tests -> why it may be skipped."""

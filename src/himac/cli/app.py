@@ -194,11 +194,16 @@ def demo(
 
 
 @app.command()
-def report(run_dir: Annotated[Path, typer.Argument(help="Run directory.")]) -> None:
-    """Draw the learning curve and write the Markdown summary of a run."""
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="Run directories, or folders of them such as that of a bench.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", help="The page. Default: report.html in the folder, or here for several.")
+    ] = None,
+) -> None:
+    """Write the report of runs: one HTML page with curves and episodes, and for each run a summary and its curve."""
     from himac.cli.report import report_command
 
-    report_command(run_dir)
+    report_command(runs, output)
 
 
 @app.command()
@@ -242,6 +247,30 @@ def data(
     from himac.cli.data import data_command
 
     data_command(benchmark, path)
+
+
+@app.command()
+def view(
+    path: Annotated[Path, typer.Argument(help="Run directory, or a folder of them.")],
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Of the loopback address; 0 takes a free one.")] = 8750,
+    show: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
+) -> None:
+    """Show the report of a run in the browser and follow it while it trains; a folder gives an index of its runs."""
+    from himac.cli.view import view_command
+
+    view_command(path, port, show)
+
+
+@app.command()
+def export(
+    path: Annotated[Path, typer.Argument(help="Run directory, or a folder of them.")],
+    inspect: Annotated[bool, typer.Option("--inspect", help="As logs of Inspect AI, for `inspect view`.")] = False,
+    output: Annotated[Path | None, typer.Option("--output", help="Folder. Default: inspect/ in the path.")] = None,
+) -> None:
+    """Write the episodes of runs for other viewers."""
+    from himac.cli.export import export_command
+
+    export_command(path, output, inspect)
 
 
 @app.command("new-env")

@@ -27,6 +27,7 @@ def demo_command(overrides: Sequence[str], run_dir: Path | None, config_path: Pa
     evals = [record for record in read_jsonl(folder / "metrics.jsonl") if record["kind"] == "eval"]
     console.print(f"learning curve  {folder / 'learning_curve.png'}")
     console.print(f"summary         {folder / 'summary.md'}")
+    console.print(f"report          {folder / 'report.html'}")
     console.print(f"{evals[-1]['tasks']} held-out games, {time.perf_counter() - started:.0f} s in all")
     console.print(f"success: {percent(evals[0]['success'])} -> {percent(evals[-1]['success'])}")
 

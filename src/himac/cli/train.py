@@ -12,7 +12,7 @@ from typing import Any
 from himac.cli.console import console, percent, progress_bar
 from himac.cli.stages import clear_unfinished, make_model, warm_model
 from himac.config import Config
-from himac.config_file import difference, dump_config, load_config
+from himac.config_file import difference, dump_config, flatten, load_config
 from himac.continuing import BUDGET, MACHINE, check_budget
 from himac.envs.base import Benchmark
 from himac.envs.pool import EnvResult
@@ -22,8 +22,9 @@ from himac.rollout.preflight import check_room, first_task, try_environment
 from himac.rollout.runtime import build_benchmark, build_runtime, check_model_path
 from himac.store.atomic import WriteGuard, clean, write_text
 from himac.store.lock import locked
+from himac.trackers.board import Board, check_trackers
 
-RESUMABLE_CHANGES = (*BUDGET, *MACHINE, "train.keep_checkpoints")
+RESUMABLE_CHANGES = (*BUDGET, *MACHINE, "train.keep_checkpoints", "train.record_episodes", "train.trackers")
 _CONFIG, _ENVIRONMENT = "config.yaml", "environment.json"
 _DESCRIPTION = (_CONFIG, _ENVIRONMENT, f".tmp-{_CONFIG}", ".lock")
 
@@ -41,6 +42,7 @@ def run_training(config: Config, run_dir: Path, resume: bool) -> None:
     from himac.train.factory import check_taught, check_training
 
     check_training(config)
+    check_trackers(config.train.trackers)
     if config.model.path:
         check_model_path(config.model.path)
     else:
@@ -132,11 +134,17 @@ def _reinforce(config: Config, benchmark: Benchmark, start: str, run_dir: Path, 
             console.print(
                 f"resumed {run_dir} at iteration {trainer.progress.iteration}, phase {trainer.progress.phase}"
             )
-        board = _TensorBoard(run_dir, trainer.progress.env_steps if latest else None)
+        resumed_at = trainer.progress.env_steps if latest else None
+        settings = flatten(config.model_dump(mode="json"))
+        board = Board(config.train.trackers, run_dir, settings, resumed_at, _warn)
         try:
             trainer.run()
         finally:
             board.close()
+
+
+def _warn(why: str) -> None:
+    console.print(f"warning: {why}")
 
 
 def _note(entry: dict[str, Any]) -> str:
@@ -144,35 +152,6 @@ def _note(entry: dict[str, Any]) -> str:
     if "success" not in entry:  # `algo.require_positive` found no blueprint worth executing
         return f"{entry['phase']}: no episodes"
     return f"{entry['phase']}: success {percent(entry['success'])}, return {entry['return_mean']:.2f}"
-
-
-class _TensorBoard:
-    """Scalars of `metrics.jsonl` for TensorBoard; the files appear with the first record.
-
-    Args:
-        resumed_at: Environment steps of the checkpoint a run continues from; the former attempt's later events are
-            dropped.
-    """
-
-    def __init__(self, run_dir: Path, resumed_at: int | None) -> None:
-        self._folder = run_dir / "tensorboard"
-        self._resumed_at = resumed_at
-        self._writer: Any = None
-
-    def add(self, entry: dict[str, Any]) -> None:
-        if self._writer is None:
-            from torch.utils.tensorboard import SummaryWriter
-
-            # Events at the checkpoint's own step are part of what is kept.
-            purge = None if self._resumed_at is None else self._resumed_at + 1
-            self._writer = SummaryWriter(str(self._folder), purge_step=purge)
-        for key, value in entry.items():
-            if isinstance(value, float):
-                self._writer.add_scalar(f"{entry['phase']}/{key}", value, entry["env_steps"])
-
-    def close(self) -> None:
-        if self._writer is not None:
-            self._writer.close()
 
 
 def _environment(config: Config) -> dict[str, Any]:

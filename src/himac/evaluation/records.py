@@ -39,6 +39,7 @@ def record(episode: Episode, split_hash: str) -> Record:
                 "subgoal": segment.subgoal,
                 "action": turn.action,
                 "observation": str(turn.observation),
+                "reward": turn.reward,
                 "sub_done": turn.sub_done,
                 "invalid": turn.invalid,
             }

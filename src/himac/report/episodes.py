@@ -20,12 +20,19 @@ _SUB_DONE = "<sub_done>"
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One turn as it is shown."""
+    """One turn as it is shown.
+
+    Attributes:
+        reward: `None` where the record does not tell.
+        reply: The model's own words, where they were kept.
+    """
 
     action: str | None
     observation: str
     sub_done: bool
     invalid: bool
+    reward: float | None = None
+    reply: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +167,14 @@ def _from_record(record: Record) -> Story:
     parts: list[tuple[str | None, list[Line]]] = []
     closed = True
     for turn in record.get("transcript") or ():
-        line = Line(turn["action"], turn["observation"], bool(turn["sub_done"]), bool(turn.get("invalid", False)))
+        line = Line(
+            turn["action"],
+            turn["observation"],
+            bool(turn["sub_done"]),
+            bool(turn.get("invalid", False)),
+            turn.get("reward"),
+            turn.get("reply"),
+        )
         # Two sub-goals in a row may read the same: <sub_done> separates them as well as their text.
         if not parts or parts[-1][0] != turn["subgoal"] or (closed and turn["subgoal"] is not None):
             parts.append((turn["subgoal"], []))

@@ -23,19 +23,30 @@ def save_pictures(folder: Path, episodes: Sequence[Episode], records: Sequence[R
         records: The episodes' lines of `results.jsonl`, in the same order.
     """
     examples = {id(record) for record in pick_examples(records)}
-    shown = {
-        picture.key: picture
-        for episode, record in zip(episodes, records, strict=True)
-        if id(record) in examples
-        for picture in _pictures(episode)
-    }
+    shown = [episode for episode, record in zip(episodes, records, strict=True) if id(record) in examples]
+    write_pictures(folder / FOLDER, shown)
+
+
+def write_pictures(folder: Path, episodes: Iterable[Episode]) -> None:
+    """Write what the episodes were shown as `<key>.png` into a folder that is made for the first one."""
+    shown = {picture.key: picture for episode in episodes for picture in _pictures(episode)}
     if not shown:
         return
     from PIL.Image import fromarray
 
-    (folder / FOLDER).mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     for key, picture in shown.items():
-        fromarray(picture.pixels).save(folder / FOLDER / f"{key}.png")
+        fromarray(picture.pixels).save(folder / f"{key}.png")
+
+
+def mentioned(records: Iterable[Record]) -> list[str]:
+    """Keys of the pictures that the records name, each once."""
+    texts = (
+        text
+        for record in records
+        for text in (record.get("opening", ""), *(turn["observation"] for turn in record.get("transcript") or ()))
+    )
+    return list(dict.fromkeys(key for text in texts for key in _MENTION.findall(text)))
 
 
 def illustrated(page: str, record: Record, folder: Path, base: Path) -> str:

@@ -66,6 +66,8 @@ class _Turn(TypedDict):
     observation: str
     sub_done: bool
     invalid: NotRequired[bool]
+    reward: NotRequired[Finite]
+    reply: NotRequired[str | None]
 
 
 _Ended = TypedDict("_Ended", {"return": Finite, "stop": Annotated[str, AfterValidator(StopReason)], "env_steps": Count})
@@ -79,13 +81,41 @@ class Told(Outcome, _Ended):
     score: NotRequired[Finite | None]
     error: NotRequired[str | None]
     blueprint: NotRequired[list[str] | None]
+    plan: NotRequired[str | None]
     plan_error: NotRequired[str | None]
     opening: NotRequired[str]
     transcript: NotRequired[list[_Turn] | None]
 
 
+def _is_piece(piece: list[str | float | None]) -> list[str | float | None]:
+    """`[text, tokens]` or `[text, log-probability, advantage or null]`."""
+    text, value, *rest = [*piece, None][:4] if len(piece) in (2, 3) else [None, None]
+    if not isinstance(text, str) or not isinstance(value, float) or any(isinstance(more, str) for more in rest):
+        raise ValueError("a piece is [text, tokens] or [text, log-probability, advantage]")
+    return piece
+
+
+@with_config(STRICT)
+class _Context(TypedDict):
+    role: str
+    subgoal: str | None
+    tokens: Count
+    pieces: list[Annotated[list[str | Finite | None], AfterValidator(_is_piece)]]
+
+
+@with_config(STRICT)
+class Recorded(Told):
+    """A line of `episodes.jsonl`."""
+
+    iteration: Count
+    phase: str
+    group: str
+    member: Count
+    contexts: list[_Context]
+
+
 METRIC, SUCCESS, EVALUATED = (TypeAdapter[Any](form) for form in (Metric, Success, Evaluated))
-OUTCOME, TOLD = (TypeAdapter[Any](form) for form in (Outcome, Told))
+OUTCOME, TOLD, RECORDED = (TypeAdapter[Any](form) for form in (Outcome, Told, Recorded))
 
 
 def read_jsonl(path: Path, form: TypeAdapter[Any] | None = None) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from himac.errors import DataError
-from himac.files import SETTINGS_BYTES, parse_yaml, read_text
+from himac.files import SETTINGS_BYTES, inside, parse_yaml, read_text
 from himac.renamed import present_names
 from himac.report.episodes import episode_markdown, pick_examples
 from himac.report.pictures import illustrated
@@ -82,7 +82,8 @@ def read_timings(run_dir: Path) -> list[dict[str, Any]]:
 
 def latest_results(run_dir: Path) -> Path | None:
     """The newest `results.jsonl` in or below the run directory."""
-    found = sorted(run_dir.rglob("results.jsonl"), key=lambda path: (path.stat().st_mtime, str(path)))
+    own = (path for path in run_dir.rglob("results.jsonl") if inside(run_dir, path))
+    found = sorted(own, key=lambda path: (path.stat().st_mtime, str(path)))
     return found[-1] if found else None
 
 
@@ -166,7 +167,8 @@ def _configuration(run_dir: Path) -> str:
 
 def _parameters(run_dir: Path) -> int | None:
     """Of the newest model in the run directory."""
-    files = sorted(run_dir.rglob("*.safetensors"), key=lambda path: (path.stat().st_mtime, str(path)))
+    own = (path for path in run_dir.rglob("*.safetensors") if inside(run_dir, path))
+    files = sorted(own, key=lambda path: (path.stat().st_mtime, str(path)))
     return count_parameters(files[-1].parent) if files else None
 
 

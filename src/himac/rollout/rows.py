@@ -32,6 +32,7 @@ def segment_row(segment: Segment, advantage: ArrayLike, group_id: str) -> Row:
         role=segment.role,
         group_id=group_id,
         pictures=tuple(placed for placed in segment.pictures if placed.end <= end),
+        segment=segment,
     )
 
 

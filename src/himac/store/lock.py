@@ -6,6 +6,7 @@ import errno
 import fcntl
 import logging
 import os
+import re
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -56,3 +57,25 @@ def locked(folder: Path, file: Path | None = None) -> Iterator[int]:
             os.ftruncate(descriptor, 0)
     finally:
         os.close(descriptor)
+
+
+def holder(folder: Path) -> str | None:
+    """Who writes in the folder, as `process N on HOST`; `None` when nobody does, also after a crash."""
+    try:
+        told = (folder / ".lock").read_text(errors="replace")[:200].strip()
+    except OSError:
+        return None
+    found = re.fullmatch(r"process (\d+) on (.*)", told)
+    if found is None:
+        return None
+    return told if found[2] != socket.gethostname() or _lives(int(found[1])) else None
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return True

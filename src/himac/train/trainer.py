@@ -28,6 +28,7 @@ from himac.train.checkpoint import MetricsLog, mark_best, save_checkpoint, save_
 from himac.train.diagnosis import findings
 from himac.train.factory import make_algorithm
 from himac.train.learner import Learner
+from himac.train.recording import EpisodeLog
 from himac.train.value import VALUE_FILE
 from himac.types import Episode, Group, Row, Task
 
@@ -39,7 +40,7 @@ class Progress:
     Attributes:
         iteration, phase: The next phase to run; `carry` is what the previous phase of this iteration left for it.
         env_steps, tokens: Spent so far, sampled tokens only.
-        records, timings: Lines in `metrics.jsonl` and `timings.jsonl`.
+        records, timings, episodes: Lines in `metrics.jsonl`, `timings.jsonl` and `episodes.jsonl`.
     """
 
     iteration: int = 0
@@ -49,6 +50,7 @@ class Progress:
     tokens: int = 0
     records: int = 0
     timings: int = 0
+    episodes: int = 0
 
 
 @dataclass(slots=True)
@@ -81,6 +83,8 @@ class Trainer:
         mark_best(self.run_dir, best_checkpoint(self.records))
         self.progress.timings = min(self.progress.timings, len(timings))  # a run can do without them
         timings.truncate_to(self.progress.timings)
+        kept = EpisodeLog(self.run_dir, train.record_episodes, self.config.seed, self.learner.policy.tokenizer)
+        self.progress.episodes = kept.resume(self.progress.episodes)
         if not self.records and train.eval_every:
             self._evaluate(metrics, timings)
             self.save()
@@ -91,7 +95,7 @@ class Trainer:
             )
             tasks = draw_tasks(pool, algorithm.tasks_per_iteration, self.config.seed, at.iteration)
             name, phase = algorithm.phases[self.progress.phase]
-            self._phase(at, name, phase, tasks, metrics, timings)
+            self._phase(at, name, phase, tasks, metrics, timings, kept)
             self.progress.phase += 1
             ended, best = self.progress.phase == len(algorithm.phases), False
             if ended:
@@ -144,7 +148,14 @@ class Trainer:
         )
 
     def _phase(
-        self, at: PhaseContext, name: str, phase: Phase, tasks: Sequence[Task], metrics: MetricsLog, timings: MetricsLog
+        self,
+        at: PhaseContext,
+        name: str,
+        phase: Phase,
+        tasks: Sequence[Task],
+        metrics: MetricsLog,
+        timings: MetricsLog,
+        kept: EpisodeLog,
     ) -> None:
         started = time.perf_counter()
         before = self._usage()
@@ -155,6 +166,7 @@ class Trainer:
         rollout_s = time.perf_counter() - started
         if self.config.train.env_steps is not None:
             self.learner.elapsed = self.progress.env_steps / self.config.train.env_steps
+        self.progress.episodes += kept.add(at.iteration, name, outcome.groups, outcome.rows)
         updated = self._update(outcome.rows)
         self.learner.policy.hand_to(self.runtime.engine)
         used = self._usage()

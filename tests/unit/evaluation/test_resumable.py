@@ -75,6 +75,7 @@ def test_lines_and_summary(tmp_path: Path) -> None:
         "subgoal": None,
         "action": "green",
         "observation": "you said green",
+        "reward": 0.0,
         "sub_done": False,
         "invalid": False,
         "reply": "Thought: no idea\nAction: green",

@@ -4,6 +4,7 @@ import errno
 import fcntl
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from himac.errors import CheckpointError
-from himac.store.lock import locked
+from himac.store.lock import holder, locked
 
 
 def test_a_second_writer_is_refused_and_told_who_is_there(tmp_path: Path) -> None:
@@ -64,3 +65,15 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(CheckpointError, match="cannot write"), locked(tmp_path / "file"):
         pass
+
+
+def test_who_holds_it(tmp_path: Path) -> None:
+    assert holder(tmp_path) is None
+    with locked(tmp_path):
+        assert holder(tmp_path) == f"process {os.getpid()} on {socket.gethostname()}"
+    assert holder(tmp_path) is None
+    # A process that was killed leaves its line behind; no process has this number.
+    (tmp_path / ".lock").write_text(f"process {2**22 + 1} on {socket.gethostname()}\n")
+    assert holder(tmp_path) is None
+    (tmp_path / ".lock").write_text("process 1 on another-machine\n")
+    assert holder(tmp_path) == "process 1 on another-machine"
