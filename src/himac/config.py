@@ -36,6 +36,7 @@ ENGINES = Registry(
     {
         "local": "himac.engines.local.settings:LocalConfig",
         "openai": "himac.engines.openai.settings:OpenAIConfig",
+        "vllm": "himac.engines.vllm.settings:VllmConfig",
     },
 )
 ALGORITHMS = Registry(
