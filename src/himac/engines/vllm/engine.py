@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import queue
 import tempfile
 import time
@@ -333,5 +334,7 @@ def _environment(settings: VllmConfig, compiled: bool) -> dict[str, str]:
 
 def _write(policy: Policy, folder: Path) -> None:
     """What vLLM needs of a model besides its weights."""
-    policy.model.config.save_pretrained(folder)
+    config = copy.deepcopy(policy.model.config)
+    config.architectures = [type(policy.model).__name__]  # a model that was never saved has none
+    config.save_pretrained(folder)
     policy.tokenizer.save_pretrained(folder)
