@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,16 +61,13 @@ class Mirror:
         for name, tensor in weights.items():
             self._places[name] = Place(name, str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape), size, 0)
             size += -(-tensor.numel() * tensor.element_size() // _ALIGN) * _ALIGN
-        self._number: int | None = os.memfd_create("himac-weights")  # gone with its processes, whatever ends them
-        try:
-            # Reserved at once: a page that cannot be had later would end the process with a signal.
-            os.posix_fallocate(self._number, 0, max(size, 1))
-        except OSError as error:
-            self.close()
+        if size > (free := _free_memory()):  # what is written beyond it would end processes of this machine
             raise ModelError(
-                f"{size / 1e9:.1f} GB of memory for handing the weights to vLLM cannot be had ({error.strerror}); "
-                "free memory, or set engine.name=local"
-            ) from error
+                f"handing the weights to vLLM takes {size / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free; "
+                "free some, or set engine.name=local"
+            )
+        self._number: int | None = os.memfd_create("himac-weights")  # gone with its processes, whatever ends them
+        os.ftruncate(self._number, max(size, 1))
         self.path = f"/proc/{os.getpid()}/fd/{self._number}"
         self._bytes = _mapped(self.path, size)
         self.update(weights)
@@ -116,6 +114,12 @@ def read(path: str, places: list[list[Any]]) -> Iterator[tuple[str, Tensor]]:
         if checksum(tensor) != expected:
             raise ValueError(f"the checksum of {name} differs from the learner's")
         yield name, tensor
+
+
+def _free_memory() -> int:
+    """Bytes that can be had without swapping."""
+    told = re.search(r"MemAvailable: *(\d+) kB", Path("/proc/meminfo").read_text(encoding="ascii"))
+    return int(told[1]) * 1024 if told else 0
 
 
 def _mapped(path: str, size: int) -> Tensor:
