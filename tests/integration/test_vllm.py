@@ -226,7 +226,13 @@ def test_a_run_in_which_it_dies_is_continued(tmp_path: Path) -> None:
     tree["train"] = TINY["train"] | {"iterations": 40}
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(tree), encoding="utf-8")
     init_model(
-        tmp_path / "model", ["go to drawer 1", "> open box 2"] * 9, vocab_size=400, hidden_size=64, layers=1, heads=2
+        tmp_path / "model",
+        ["go to drawer 1", "> open box 2"] * 9,
+        vocab_size=400,
+        hidden_size=64,
+        layers=1,
+        heads=2,
+        kv_heads=1,
     )
 
     def train(*more: str) -> subprocess.Popen[str]:

@@ -239,7 +239,9 @@ class VllmEngine(Engine):
         try:
             (found,) = self.score([ids.tolist()])
         except EndpointError as error:
-            raise ModelError(f"vLLM cannot run this model: {error}") from error
+            raise ModelError(
+                f"vLLM cannot run this model ({self._server.said or error}); set engine.name=local"
+            ) from error
         gap, limit = float(np.abs(found[1:] - own).mean()), _GAPS.get(model.dtype, _GAP)
         if not gap <= limit:
             raise ModelError(

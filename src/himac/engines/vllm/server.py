@@ -38,6 +38,7 @@ class Server:
     Attributes:
         client: vLLM's own `AsyncLLM`, to be used on the thread only.
         transfer: The module of that name, which needs vLLM.
+        said: The last `cause`.
 
     Raises:
         MissingDependencyError: vLLM is not installed, or another one than himac knows.
@@ -45,6 +46,7 @@ class Server:
     """
 
     client: Any = None
+    said: str = ""
 
     def __init__(
         self,
@@ -57,6 +59,7 @@ class Server:
         self.timeout_s = timeout_s
         self._children: list[Any] = []
         self._log_is_told = False
+        self._read = 0
         for name, value in environment.items():
             os.environ.setdefault(name, value)
         number, self._log = tempfile.mkstemp(prefix="himac-vllm-", suffix=".log")
@@ -126,7 +129,7 @@ class Server:
             return None
         return EndpointError(
             f"vLLM died ({self.cause(error)}); its log is {self._told_log()}; continue with --resume, and if memory "
-            "was short lower engine.gpu_share, engine.cache_gib or train.max_live"
+            "was short lower engine.gpu_share or engine.cache_gib"
         )
 
     def silent(self) -> EndpointError:
@@ -137,13 +140,15 @@ class Server:
         )
 
     def cause(self, error: BaseException) -> str:
-        """The first error in the log of the processes, or what was raised here, in one line."""
-        lines = Path(self._log).read_text(encoding="utf-8", errors="replace").splitlines()
-        said = next((match[1] for line in lines if (match := _SAID.search(line))), None)
+        """What the processes have logged since the last time, the first error of it, or what was raised here."""
+        log = Path(self._log).read_text(encoding="utf-8", errors="replace")
+        new, self._read = log[self._read :].splitlines(), len(log)
         codes = [one.exitcode for one in self._children if one.exitcode]
+        said = next((match[1] for line in new if (match := _SAID.search(line))), None)
         if said is None and codes:
             said = f"its process ended with exit code {codes[0]}"
-        return " ".join((said or f"{type(error).__name__}: {error}").split())[:_QUOTED]
+        self.said = " ".join((said or f"{type(error).__name__}: {error}").split())[:_QUOTED]
+        return self.said
 
     def close(self) -> None:
         """End the processes; further calls do nothing."""
