@@ -36,7 +36,7 @@ _GAPS = {torch.float32: 0.01}
 _GAP = 0.3
 """Largest mean difference of log-probabilities on the probe, in nats; of other types than float32 the second.
 Rounding makes 1e-5 and some 0.05; a tensor that was left as it is at the start makes several."""
-_SEED = 2**63
+_SEED, _REQUEST_SEED = 2**31, 2**63
 _GIB = 2**30
 
 
@@ -50,6 +50,7 @@ class VllmEngine(Engine):
         policy: Its configuration and tokenizer are those of vLLM.
         max_live: Requests that run at once; more wait.
         max_context: Longest context in tokens; no more than the model's own limit is used.
+        threads: It computes with on a CPU; `None`: as many as the environment says.
 
     Raises:
         MissingDependencyError: vLLM is not installed.
@@ -57,7 +58,14 @@ class VllmEngine(Engine):
     """
 
     def __init__(
-        self, settings: VllmConfig, policy: Policy, *, max_live: int = 64, max_context: int = 2048, seed: int = 0
+        self,
+        settings: VllmConfig,
+        policy: Policy,
+        *,
+        max_live: int = 64,
+        max_context: int = 2048,
+        seed: int = 0,
+        threads: int | None = None,
     ) -> None:
         super().__init__()
         self.tokenizer = policy.tokenizer
@@ -69,13 +77,13 @@ class VllmEngine(Engine):
         self._done: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._heard = 0.0
         self._failure: Exception | None = None
-        on_cpu = policy.model.device.type == "cpu"
-        compiled = not on_cpu if settings.compile is None else settings.compile
+        arguments = _arguments(settings, policy)
         with tempfile.TemporaryDirectory(prefix="himac-vllm-") as folder:
             _write(policy, Path(folder))
             self._server = Server(
-                self._arguments(settings, folder, policy.model.dtype, compiled, on_cpu, max_live, seed),
-                _environment(settings, compiled),
+                arguments
+                | {"model": folder, "max_model_len": self.max_context, "max_num_seqs": max_live, "seed": seed % _SEED},
+                _environment(settings, arguments["enforce_eager"], threads),
                 start_timeout_s=settings.start_timeout_s,
                 timeout_s=settings.silence_s,
             )
@@ -98,15 +106,22 @@ class VllmEngine(Engine):
                 "train.rollout_workers above 1 is for the engine in this process; vLLM runs beside it, so set it to 1"
             )
         return cls(
-            config.engine, policy, max_live=max_live, max_context=config.agent.max_context, seed=config.seed % 2**31
+            config.engine,
+            policy,
+            max_live=max_live,
+            max_context=config.agent.max_context,
+            seed=config.seed,
+            threads=config.threads,
         )
 
     def submit(self, request: GenerateRequest) -> int:
         """Send a request.
 
         Raises:
-            ModelError: a token is none of the model's.
+            ModelError: a token is none of the model's, or there is a picture.
         """
+        if request.pictures:
+            raise ModelError("vLLM takes prompts of text only here; set engine.name=local for pictures")
         tokens = [int(token) for token in request.prompt_ids]
         if not tokens:
             raise ValueError(f"request {request.id!r} has an empty prompt; give at least one token")
@@ -270,7 +285,7 @@ class VllmEngine(Engine):
             stop=stop,
             stop_token_ids=list(params.stop_token_ids),
             detokenize=bool(stop),
-            seed=params.seed % _SEED,
+            seed=params.seed % _REQUEST_SEED,
             logprobs=0,
         )
         reply = output.outputs[0]
@@ -300,38 +315,37 @@ class VllmEngine(Engine):
         answers = self._server.client.generate({"prompt_token_ids": tokens}, made, name)
         return [answer async for answer in answers][-1]
 
-    def _arguments(
-        self, settings: VllmConfig, folder: str, dtype: torch.dtype, compiled: bool, on_cpu: bool, live: int, seed: int
-    ) -> dict[str, Any]:
-        """Of vLLM's `AsyncEngineArgs`."""
-        cache = settings.cache_gib or (1.0 if on_cpu else None)
-        return (
-            {"disable_log_stats": True}
-            | settings.options
-            | {
-                "model": folder,
-                "dtype": str(dtype).removeprefix("torch."),  # it would choose one by itself
-                "load_format": "dummy",
-                "generation_config": "vllm",
-                "max_model_len": self.max_context,
-                "max_num_seqs": live,
-                "seed": seed,
-                "enforce_eager": not compiled,
-                "logprobs_mode": "processed_logprobs",  # of the distribution that is drawn from
-                "enable_prefix_caching": True,
-                "gpu_memory_utilization": settings.gpu_share,
-                "kv_cache_memory_bytes": None if cache is None else int(cache * _GIB),
-            }
-        )
+
+def _arguments(settings: VllmConfig, policy: Policy) -> dict[str, Any]:
+    """Of vLLM's `AsyncEngineArgs`: those that follow from settings and policy."""
+    on_cpu = policy.model.device.type == "cpu"
+    cache = settings.cache_gib or (1.0 if on_cpu else None)
+    compiled = not on_cpu if settings.compile is None else settings.compile
+    return {"disable_log_stats": True, **settings.options} | {
+        "dtype": str(policy.model.dtype).removeprefix("torch."),  # it would choose one by itself
+        "load_format": "dummy",
+        "generation_config": "vllm",
+        "enforce_eager": not compiled,
+        "logprobs_mode": "processed_logprobs",  # of the distribution that is drawn from
+        "enable_prefix_caching": True,
+        "gpu_memory_utilization": settings.gpu_share,
+        "kv_cache_memory_bytes": None if cache is None else int(cache * _GIB),
+    }
 
 
-def _environment(settings: VllmConfig, compiled: bool) -> dict[str, str]:
-    return {
+def _environment(settings: VllmConfig, eager: bool, threads: int | None) -> dict[str, str]:
+    """Variables for vLLM."""
+    variables = {
         "VLLM_NO_USAGE_STATS": "1",
         "VLLM_WORKER_MULTIPROC_METHOD": "spawn",  # a fork of a process with threads may hang
         "VLLM_ENGINE_READY_TIMEOUT_S": str(int(settings.start_timeout_s) + 1),
         "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # the learner needs the cores too
-    } | ({} if compiled else {"TORCH_COMPILE_DISABLE": "1"})
+    }
+    if eager:
+        variables["TORCH_COMPILE_DISABLE"] = "1"  # of the sampler, which takes half a minute
+    if threads is not None:
+        variables["OMP_NUM_THREADS"] = str(threads)
+    return variables
 
 
 def _write(policy: Policy, folder: Path) -> None:
