@@ -152,6 +152,10 @@ def test_what_cannot_be_scored(made: tuple[Policy, Engine]) -> None:
         made[1].score([[1] * 256])
 
 
+def without(places: list[list[Any]], name: str) -> list[list[Any]]:
+    return [place for place in places if place[0] != name]
+
+
 def test_faults_of_a_running_vllm(tiny: Tiny) -> None:
     """A sync that misses something, silence, and death."""
     policy = Policy(random_model("qwen2", len(tiny[1])), tiny[1])
@@ -159,20 +163,17 @@ def test_faults_of_a_running_vllm(tiny: Tiny) -> None:
     engine = make_engine(settings, policy, 4)
     (child,) = engine._server._children  # type: ignore[attr-defined]
     try:
-        places = engine._mirror.places  # type: ignore[attr-defined]
-        for missing, told in (
-            ("lm_head.weight", "lm_head.weight"),  # tied to the embeddings, and yet another tensor in vLLM
-            ("model.norm.weight", "model.norm.weight"),
-            ("model.layers.1.mlp.up_proj.weight", "a part of model.layers.1.mlp.gate_up_proj"),
+        mirror = engine._mirror  # type: ignore[attr-defined]
+        places = mirror.places()
+        wrong = [[*place[:4], place[4] + (place[0] == "model.norm.weight")] for place in places]
+        for sent, told in (
+            (without(places, "lm_head.weight"), r"example lm_head\.weight"),  # tied, and yet another tensor in vLLM
+            (wrong, r"checksum of model\.norm\.weight differs"),
+            (without(places, "model.layers.1.mlp.up_proj.weight"), "a part of model.layers.1.mlp.gate_up_proj"),
         ):
-            left = [place for place in places() if place[0] != missing]
-            engine._mirror.places = lambda left=left: left  # type: ignore[attr-defined]
+            mirror.places = lambda sent=sent: sent
             with pytest.raises(ModelError, match=f"did not take over the weights.*{told}.*--resume"):
                 policy.hand_to(engine)
-        wrong = [[*place[:4], place[4] + 1] if place[0] == "model.norm.weight" else place for place in places()]
-        engine._mirror.places = lambda: wrong  # type: ignore[attr-defined]
-        with pytest.raises(ModelError, match=r"the checksum of model\.norm\.weight differs"):
-            policy.hand_to(engine)
         os.kill(child.pid, signal.SIGSTOP)
         with pytest.raises(EndpointError, match=r"has not answered for 20 s.*--resume"):
             engine.generate([ask(1, [1, 2, 3])])

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import queue
 import tempfile
 import time
 from collections.abc import Hashable, Sequence
-from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +15,7 @@ import torch
 
 from himac.config import Config
 from himac.engines.base import Completion, Engine, GenerateRequest
+from himac.engines.pending import Pending
 from himac.engines.vllm.mirror import Mirror
 from himac.engines.vllm.server import Server
 from himac.engines.vllm.settings import VllmConfig
@@ -29,8 +28,6 @@ from himac.types import FloatArray
 if TYPE_CHECKING:
     from vllm import RequestOutput
 
-_WAIT_S = 0.02
-"""Longest `step`: environments that answer meanwhile are seen to after it."""
 _PROBE_TOKENS = 32
 _GAPS = {torch.float32: 0.01}
 _GAP = 0.3
@@ -73,8 +70,7 @@ class VllmEngine(Engine):
         self.max_context = min(max_context, getattr(text, "max_position_embeddings", None) or max_context)
         self._vocabulary: int = policy.model.get_input_embeddings().weight.shape[0]
         self._serial = 0
-        self._running: dict[int, tuple[GenerateRequest, Future[Completion]]] = {}
-        self._done: queue.SimpleQueue[int] = queue.SimpleQueue()
+        self._pending = Pending()
         self._heard = 0.0
         self._failure: Exception | None = None
         arguments = _arguments(settings, policy)
@@ -122,25 +118,17 @@ class VllmEngine(Engine):
         """
         if request.pictures:
             raise ModelError("vLLM takes prompts of text only here; set engine.name=local for pictures")
-        tokens = [int(token) for token in request.prompt_ids]
-        if not tokens:
-            raise ValueError(f"request {request.id!r} has an empty prompt; give at least one token")
-        if min(tokens) < 0 or max(tokens) >= self._vocabulary:
-            raise ModelError(
-                f"Request {request.id!r} holds a token id outside the model's {self._vocabulary} tokens; "
-                "use the tokenizer that belongs to the model."
-            )
+        tokens = request.tokens(self._vocabulary)
         self._serial += 1
         serial = self._serial
         limit = min(request.params.max_new_tokens, self.max_context - len(tokens))
         if limit <= 0:
             self.kept.append((serial, Completion(request.id, (), (), (), "", finished=False, version=self.version)))
             return serial
-        if not self._running:
+        if not self._pending:
             self._heard = time.monotonic()
-        future = self._server.submit(self._complete(serial, request, tokens, limit, self.version))
-        self._running[serial] = request, future
-        future.add_done_callback(lambda _: self._done.put(serial))
+        answer = self._complete(serial, request, tokens, limit, self.version)
+        self._pending.add(serial, request, self._server.submit(answer))
         return serial
 
     def step(self) -> list[tuple[int, Completion]]:
@@ -151,32 +139,24 @@ class VllmEngine(Engine):
             ModelError: it refuses a request.
         """
         done, self.kept = self.kept, []
-        wait = bool(self._running) and not done and self._failure is None
-        while True:
+        for serial, future in self._pending.finished(wait=not done and self._failure is None):
+            self._heard = time.monotonic()
             try:
-                serial = self._done.get(timeout=_WAIT_S) if wait else self._done.get_nowait()
-            except queue.Empty:
-                break
-            wait = False
-            if serial in self._running:  # else it was released
-                self._heard = time.monotonic()
-                try:
-                    done.append((serial, self._running.pop(serial)[1].result()))
-                except Exception as error:
-                    self._failure = self._told(error)
-        silence = time.monotonic() - self._heard if self._running else 0.0
-        if self._failure is None and silence > self._server.timeout_s:
-            self._failure = self._server.silent()
+                done.append((serial, future.result()))
+            except Exception as error:
+                self._failure = self._told(error)
+        if self._pending and self._failure is None:
+            if self._server.ended():
+                self._failure = self._server.gone()
+            elif time.monotonic() - self._heard > self._server.timeout_s:
+                self._failure = self._server.silent()
         if self._failure is not None and not done:
             raise self._failure
         return done
 
     def release(self, session: Hashable) -> None:
         """Abort what the session still waits for. Its cached prefix stays until others need the room."""
-        for serial, (request, future) in list(self._running.items()):
-            if request.session == session:
-                del self._running[serial]
-                future.cancel()
+        self._pending.release(session)
 
     def score(
         self,
@@ -219,9 +199,7 @@ class VllmEngine(Engine):
 
     def close(self) -> None:
         """Drop what is under way and end vLLM; further calls do nothing."""
-        for _, future in self._running.values():
-            future.cancel()
-        self._running.clear()
+        self._pending.cancel()
         self._server.close()
         if hasattr(self, "_mirror"):
             self._mirror.close()
@@ -265,9 +243,9 @@ class VllmEngine(Engine):
             )
 
     def _told(self, error: Exception) -> Exception:
-        return self._server.gone(error) or ModelError(
-            f"vLLM refuses a request ({self._server.cause(error)}); set engine.name=local"
-        )
+        if self._server.is_dead(error):
+            return self._server.gone()
+        return ModelError(f"vLLM refuses a request ({self._server.cause(error)}); set engine.name=local")
 
     # ---- on the thread of the server
 

@@ -10,8 +10,9 @@ import re
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Coroutine, Iterator, Mapping
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,6 +23,7 @@ T = TypeVar("T")
 
 TESTED = "0.32"
 _CLOSE_S = 10.0
+_LOOK_S = 1.0
 _SAID = re.compile(r"ERROR .*?\b((?:\w+\.)*\w*(?:Error|Exception): .+)$")
 _QUOTED = 300
 
@@ -115,20 +117,29 @@ class Server:
             Exception: what else `coroutine` raises.
         """
         future = self.submit(coroutine)
+        until = time.monotonic() + self.timeout_s
+        while not future.done():
+            wait([future], min(_LOOK_S, max(until - time.monotonic(), 0.0)))
+            if not future.done() and (self.ended() or time.monotonic() > until):
+                future.cancel()
+                raise self.gone() if self.ended() else self.silent()
         try:
-            return future.result(self.timeout_s)
-        except TimeoutError:
-            future.cancel()
-            raise self.silent() from None
-        except Exception as error:
-            raise self.gone(error) or error from error
+            return future.result()
+        except self._dead as error:
+            raise self.gone() from error
 
-    def gone(self, error: BaseException) -> EndpointError | None:
-        """That vLLM is dead, with what it wrote; `None` for errors that mean something else."""
-        if not isinstance(error, self._dead):
-            return None
+    def ended(self) -> bool:
+        """Whether a process is gone; vLLM itself does not tell who waits for an answer of such a one."""
+        return any(one.exitcode is not None for one in self._children)
+
+    def is_dead(self, error: Exception) -> bool:
+        """Whether an error of vLLM says that it is dead."""
+        return isinstance(error, self._dead)
+
+    def gone(self) -> EndpointError:
+        """That vLLM is dead, with what it wrote."""
         return EndpointError(
-            f"vLLM died ({self.cause(error)}); its log is {self._told_log()}; continue with --resume, and if memory "
+            f"vLLM died ({self.cause(None)}); its log is {self._told_log()}; continue with --resume, and if memory "
             "was short lower engine.gpu_share or engine.cache_gib"
         )
 
@@ -139,15 +150,14 @@ class Server:
             "or raise engine.silence_s"
         )
 
-    def cause(self, error: BaseException) -> str:
+    def cause(self, error: BaseException | None) -> str:
         """What the processes have logged since the last time, the first error of it, or what was raised here."""
         log = Path(self._log).read_text(encoding="utf-8", errors="replace")
         new, self._read = log[self._read :].splitlines(), len(log)
-        codes = [one.exitcode for one in self._children if one.exitcode]
         said = next((match[1] for line in new if (match := _SAID.search(line))), None)
-        if said is None and codes:
-            said = f"its process ended with exit code {codes[0]}"
-        self.said = " ".join((said or f"{type(error).__name__}: {error}").split())[:_QUOTED]
+        codes = [one.exitcode for one in self._children if one.exitcode]
+        ended = f"its process ended with exit code {codes[0]}" if codes else "for no reason that it told"
+        self.said = " ".join((said or (f"{type(error).__name__}: {error}" if error else ended)).split())[:_QUOTED]
         return self.said
 
     def close(self) -> None:
