@@ -169,7 +169,8 @@ class Server:
 
     def _end(self) -> None:
         if self.client is not None:
-            self._loop.call_soon_threadsafe(self.client.shutdown, _CLOSE_S / 5)
+            ending = self.submit(self._shut_down())
+            wait([ending], _CLOSE_S)
         for child in self._children:
             child.join(_CLOSE_S if self.client is not None else 0)
             if child.is_alive():
@@ -180,6 +181,13 @@ class Server:
         self._thread.join(_CLOSE_S)
         if not self._thread.is_alive():  # else it ends with the program
             self._loop.close()
+
+    async def _shut_down(self) -> None:
+        self.client.shutdown(_CLOSE_S / 5)
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def _told_log(self) -> str:
         self._log_is_told = True
