@@ -303,6 +303,7 @@ def _arguments(settings: VllmConfig, policy: Policy) -> dict[str, Any]:
         "dtype": str(policy.model.dtype).removeprefix("torch."),  # it would choose one by itself
         "load_format": "dummy",
         "generation_config": "vllm",
+        "trust_remote_code": False,
         "enforce_eager": not compiled,
         "logprobs_mode": "processed_logprobs",  # of the distribution that is drawn from
         "enable_prefix_caching": True,

@@ -12,9 +12,9 @@ from himac.settings import Seconds
 _OURS = frozenset(
     {"model", "tokenizer", "dtype", "load_format", "generation_config", "max_model_len", "max_num_seqs", "seed"}
     | {"enforce_eager", "logprobs_mode", "enable_prefix_caching", "gpu_memory_utilization", "kv_cache_memory_bytes"}
-    | {"weight_transfer_config", "worker_extension_cls"}
+    | {"weight_transfer_config", "worker_extension_cls", "trust_remote_code"}
 )
-"""What the engine itself sets; without one of these it would sample from another model, or tell other values."""
+"""What the engine itself sets: else it would sample from another model, tell other values, or run a stranger's code."""
 
 
 class VllmConfig(EngineConfig):
