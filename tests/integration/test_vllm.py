@@ -62,7 +62,8 @@ def gap(plain: Plain, prompt: list[int], done: Completion, temperature: float = 
 @pytest.fixture(scope="module", params=ARCHITECTURES)
 def made(request: pytest.FixtureRequest, tiny: Tiny) -> Iterator[tuple[Policy, Engine]]:
     policy = Policy(random_model(request.param, len(tiny[1])), tiny[1])
-    engine = make_engine(config(), policy, 4)
+    parts = VllmConfig(cache_gib=0.1, options={"max_num_batched_tokens": 128})  # longer prompts are encoded in parts
+    engine = make_engine(config().model_copy(update={"engine": parts}), policy, 4)
     yield policy, engine
     engine.close()
 
@@ -70,11 +71,13 @@ def made(request: pytest.FixtureRequest, tiny: Tiny) -> Iterator[tuple[Policy, E
 def test_log_probabilities_are_those_of_a_plain_forward(made: tuple[Policy, Engine]) -> None:
     policy, engine = made
     plain = Plain(policy.model)
-    contexts = [tokens(1, 40) + tokens(2 + n, 5 * n) for n in range(6)]  # more than run at once, with one beginning
+    contexts = [tokens(1, 40) + tokens(2 + n, 30 * n) for n in range(6)]  # more than run at once, with one beginning
     temperatures = [1.0, 0.7, 0.0, 1.0, 1.3, 0.7]
     for _ in range(3):  # turns of a session extend its context
         asked = [ask(n, context, temperature=temperatures[n]) for n, context in enumerate(contexts)]
-        for n, done in enumerate(engine.generate(asked)):
+        replies = engine.generate(asked)
+        assert len({reply.token_ids for reply in replies}) > 3  # no two requests share their draws
+        for n, done in enumerate(replies):
             assert len(done.token_ids) == 6
             assert gap(plain, contexts[n], done, temperatures[n] or 1.0) < ROUNDING
             contexts[n] += [*done.token_ids, *tokens(n, 7)]

@@ -23,6 +23,7 @@ from himac.errors import ConfigError, EndpointError, ModelError
 from himac.models.forward import evaluating, packed_forward, project
 from himac.models.policy import Policy, Weights
 from himac.scene import Placed
+from himac.seeding import derive_seed
 from himac.types import FloatArray
 
 if TYPE_CHECKING:
@@ -33,7 +34,6 @@ _GAPS = {torch.float32: 0.01}
 _GAP = 0.3
 """Largest mean difference of log-probabilities on the probe, in nats; of other types than float32 the second.
 Rounding makes 1e-5 and some 0.05; a tensor that was left as it is at the start makes several."""
-_SEED, _REQUEST_SEED = 2**31, 2**63
 _GIB = 2**30
 
 
@@ -47,6 +47,8 @@ class VllmEngine(Engine):
         policy: Its configuration and tokenizer are those of vLLM.
         max_live: Requests that run at once; more wait.
         max_context: Longest context in tokens; no more than the model's own limit is used.
+        seed: Of all draws. A seed for each request ends vLLM 0.32 on a CPU when a prompt is encoded in parts, and makes it
+            slow on a GPU.
         threads: It computes with on a CPU; `None`: as many as the environment says.
 
     Raises:
@@ -78,7 +80,7 @@ class VllmEngine(Engine):
             _write(policy, Path(folder))
             self._server = Server(
                 arguments
-                | {"model": folder, "max_model_len": self.max_context, "max_num_seqs": max_live, "seed": seed % _SEED},
+                | {"model": folder, "max_model_len": self.max_context, "max_num_seqs": max_live, "seed": seed},
                 _environment(settings, arguments["enforce_eager"], threads),
                 start_timeout_s=settings.start_timeout_s,
                 timeout_s=settings.silence_s,
@@ -106,7 +108,7 @@ class VllmEngine(Engine):
             policy,
             max_live=max_live,
             max_context=config.agent.max_context,
-            seed=config.seed,
+            seed=derive_seed(config.seed, "vllm", policy.version) % 2**31,
             threads=config.threads,
         )
 
@@ -144,7 +146,7 @@ class VllmEngine(Engine):
             try:
                 done.append((serial, future.result()))
             except Exception as error:
-                self._failure = self._told(error)
+                self._failure = self._failure or self._told(error)
         if self._pending and self._failure is None:
             if self._server.ended():
                 self._failure = self._server.gone()
@@ -263,7 +265,6 @@ class VllmEngine(Engine):
             stop=stop,
             stop_token_ids=list(params.stop_token_ids),
             detokenize=bool(stop),
-            seed=params.seed % _REQUEST_SEED,
             logprobs=0,
         )
         reply = output.outputs[0]
