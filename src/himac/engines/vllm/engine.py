@@ -47,8 +47,8 @@ class VllmEngine(Engine):
         policy: Its configuration and tokenizer are those of vLLM.
         max_live: Requests that run at once; more wait.
         max_context: Longest context in tokens; no more than the model's own limit is used.
-        seed: Of all draws. A seed for each request ends vLLM 0.32 on a CPU when a prompt is encoded in parts, and makes it
-            slow on a GPU.
+        seed: Of all draws. Seeds for single requests make vLLM slow, and end it (0.32, CPU) when it encodes a prompt in
+            parts.
         threads: It computes with on a CPU; `None`: as many as the environment says.
 
     Raises:
