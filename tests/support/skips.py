@@ -48,6 +48,7 @@ MAY_SKIP = {
     ),
     "tests/integration/test_vllm.py": MARKED_MAY_SKIP["vllm"],
     "tests/integration/test_served.py": "needs transformers[serving], a web server that himac itself does not use",
+    "tests/unit/engines/vllm/test_mirror.py": "memory without a name is Linux's, and so is vLLM",
     "tests/unit/models/test_loading.py::test_malloc_setting_is_accepted": "a setting of glibc, Linux only",
 }
 """Test, or file for all of its tests -> why it may be skipped."""

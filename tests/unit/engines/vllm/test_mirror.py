@@ -14,6 +14,8 @@ from torch import Tensor
 from himac.engines.vllm.mirror import Mirror, checksum, read
 from himac.errors import ModelError
 
+pytestmark = pytest.mark.skipif(sys.platform == "darwin", reason="memory without a name is Linux's, and so is vLLM")
+
 DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.int64, torch.bool)
 
 
