@@ -225,7 +225,7 @@ def test_training_through_it_learns(tmp_path: Path) -> None:
         assert all(abs(record["correction_mean"] - 1.0) < ROUNDING for record in own)
 
 
-def test_a_run_in_which_it_dies_is_continued(tmp_path: Path) -> None:
+def test_a_run_that_is_killed_or_in_which_it_dies_is_continued(tmp_path: Path) -> None:
     tree = TINY | {"engine": {"name": "vllm", "cache_gib": 0.1}}
     tree["train"] = TINY["train"] | {"iterations": 40}
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(tree), encoding="utf-8")
@@ -244,18 +244,30 @@ def test_a_run_in_which_it_dies_is_continued(tmp_path: Path) -> None:
         return subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     metrics = tmp_path / "run" / "metrics.jsonl"
-    running = train()
-    while running.poll() is None and not (metrics.exists() and len(metrics.read_text().splitlines()) > 2):
-        time.sleep(0.1)
-    children = psutil.Process(running.pid).children()
-    (core,) = [one for one in children if is_vllm(one)]
+
+    def under_way(running: subprocess.Popen[str], lines: int) -> list[Any]:
+        """The processes of vLLM, when so many lines have come."""
+        while running.poll() is None and not (metrics.exists() and len(metrics.read_text().splitlines()) >= lines):
+            time.sleep(0.1)
+        return [one for one in psutil.Process(running.pid).children(recursive=True) if is_vllm(one)]
+
+    killed = train()
+    left_over = under_way(killed, 3)
+    assert len(left_over) >= 2
+    killed.kill()
+    assert not psutil.wait_procs(left_over, 60)[1]  # vLLM ends with the learner, however that ended
+
+    running = train("--resume")
+    under_way(running, 6)
+    (core,) = [one for one in psutil.Process(running.pid).children() if is_vllm(one)]
     core.kill()
-    _, said = running.communicate(timeout=60)
+    _, said = running.communicate(timeout=120)
     assert running.returncode == EndpointError.exit_code, said
     assert "vLLM died" in said.strip().splitlines()[-1]
     assert "Traceback" not in said
     saved = metrics.read_text().splitlines()
+
     resumed = train("--resume", f"train.iterations={len(saved)}")
     _, said = resumed.communicate(timeout=300)
     assert resumed.returncode == 0, said
-    assert metrics.read_text().splitlines()[:2] == saved[:2]
+    assert metrics.read_text().splitlines()[:5] == saved[:5]

@@ -6,7 +6,11 @@ device of the same machine. vLLM's workers import this module, because `ENGINE_A
 
 from __future__ import annotations
 
+import os
+import select
+import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,8 +39,8 @@ ENGINE_ARGS: dict[str, Any] = {
 
 
 async def begin(client: Any) -> None:
-    """Once, before the first `send`."""
-    await client.init_weight_transfer_engine(WeightTransferInitRequest(init_info={}))
+    """Once, before the first `send`. From now on vLLM ends with this process, however that ends."""
+    await client.init_weight_transfer_engine(WeightTransferInitRequest(init_info={"learner": os.getpid()}))
 
 
 async def send(client: Any, mirror: Mirror, version: int) -> None:
@@ -68,7 +72,9 @@ async def forget(client: Any) -> None:
 
 @dataclass
 class _InitInfo(WeightTransferInitInfo):  # type: ignore[misc]
-    """Nothing to agree upon."""
+    """The learner's process."""
+
+    learner: int
 
 
 @dataclass
@@ -86,7 +92,8 @@ class FileTransfer(WeightTransferEngine[_InitInfo, _UpdateInfo]):  # type: ignor
     update_info_cls = _UpdateInfo
 
     def init_transfer_engine(self, init_info: _InitInfo) -> None:
-        """Nothing to do."""
+        """Watch the learner: vLLM would stay, with all of its memory, when that is killed."""
+        threading.Thread(target=_end_after, args=(init_info.learner,), name="himac-learner-watch", daemon=True).start()
 
     def start_weight_update(self) -> None:
         initialize_layerwise_reload(self.model)
@@ -109,6 +116,13 @@ class FileTransfer(WeightTransferEngine[_InitInfo, _UpdateInfo]):  # type: ignor
     @staticmethod
     def _read(update_info: _UpdateInfo) -> Iterator[tuple[str, Tensor]]:
         yield from read(update_info.path, update_info.places)
+
+
+def _end_after(process: int) -> None:
+    """Wait for the end of a process and end this one, upon which the others of vLLM end by themselves."""
+    with suppress(ProcessLookupError):  # it is gone
+        select.select([os.pidfd_open(process)], [], [])
+    os._exit(1)
 
 
 def _is_partly_loaded(layer: Any) -> bool:
