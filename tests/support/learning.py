@@ -132,21 +132,22 @@ def toy_config(
     )
 
 
-def make_toy_model(path: Path, seed: int = 0, words: Sequence[str] = ()) -> Path:
+def make_toy_model(path: Path, seed: int = 0, words: Sequence[str] = (), heads: int = 4) -> Path:
     """An untrained model with a tokenizer for the benchmark's few words, and others."""
     benchmark = ColourBenchmark()
     demos = [benchmark.demonstrate(task, random.Random(0)) for task in benchmark.tasks("train")]
     texts = [f"{demo.observation}\nTask: {demo.instruction}\n{format_blueprint(demo.blueprint)}" for demo in demos]
     texts += ["Plan. Act. Goal: say you said red green blue gold Nothing happens.", *words] * 4
-    init_model(path, texts, vocab_size=420, hidden_size=64, layers=2, heads=4, kv_heads=2, max_position=256, seed=seed)
+    shape = {"vocab_size": 420, "hidden_size": 64, "layers": 2, "heads": heads, "kv_heads": heads // 2}
+    init_model(path, texts, **shape, max_position=256, seed=seed)
     return path
 
 
-def make_imitator(agent: str, path: Path) -> Path:
+def make_imitator(agent: str, path: Path, heads: int = 4) -> Path:
     """A careless imitator of this kind of agent."""
     use_threads()
     algorithm = next(name for name, trained in AGENTS.items() if trained == agent)
-    model = make_toy_model(path / "untrained", words=WORDS.get(agent, ()))
+    model = make_toy_model(path / "untrained", words=WORDS.get(agent, ()), heads=heads)
     with build_runtime(toy_config(algorithm), str(model), 64, ColourBenchmark()) as runtime:
         _imitate(runtime)
         return save_model(path / "imitator", runtime.policy.model, runtime.policy.tokenizer)

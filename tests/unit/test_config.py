@@ -196,7 +196,7 @@ def test_an_empty_file_means_the_defaults(tmp_path: Path) -> None:
             r"^configuration key 'engine': key_variable is the name of an environment variable",
         ),
         ("engine.base_url=http://sk-123/v1", r"key 'engine\.base_url'; it belongs to engine\.name=openai$"),
-        ("engine.name=other", r"^unknown engine 'other'; known: local, openai$"),
+        ("engine.name=other", r"^unknown engine 'other'; known: local, openai, vllm$"),
         ("engine=local", r"^configuration key 'engine': .*dictionary"),
         ("seed={a: &a [*a]}", r"is not valid YAML"),
         ("seed=[1", r"the value of override 'seed=\[1' is not valid YAML"),
@@ -284,7 +284,7 @@ def test_an_installed_package_brings_an_engine(monkeypatch: pytest.MonkeyPatch) 
         load_config(None, ["engine.name=elsewhere", "engine.sped=3"])
     with pytest.raises(MissingDependencyError, match="engine 'broken' needs the module 'nowhere'"):
         load_config(None, ["engine.name=broken"])
-    with pytest.raises(ConfigError, match="known: local, openai, broken, elsewhere"):
+    with pytest.raises(ConfigError, match="known: local, openai, vllm, broken, elsewhere"):
         load_config(None, ["engine.name=other"])
     with pytest.raises(MissingDependencyError, match="engine 'elsewhere' needs the module 'nowhere'"):
         make_engine(config, None, 4)

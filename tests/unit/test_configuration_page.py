@@ -25,6 +25,7 @@ def leaves(tree: dict[str, Any], prefix: str = "") -> set[str]:
         inner = isinstance(value, dict) and f"{prefix}{key}" not in (
             "env.kwargs",
             "engine.extra",
+            "engine.options",
             "train.learner.roles",
         )
         found |= leaves(value, f"{prefix}{key}.") if inner else {f"{prefix}{key}"}

@@ -30,6 +30,10 @@ def test_in_a_fixture(n, request): request.getfixturevalue("missing")
 @pytest.fixture
 def missing(): pytest.importorskip("there_is_no_such_module")
 
+@pytest.mark.listed
+@pytest.mark.skip(reason="its mark is listed")
+def test_of_a_mark(): pass
+
 @pytest.mark.xfail
 def test_expected(): raise AssertionError
 """,
@@ -44,6 +48,7 @@ def run(folder: Path, ci: str | None, *listed: str) -> subprocess.CompletedProce
         "from support import skips",
         "from support.skips import *",
         f"skips.MAY_SKIP = dict.fromkeys({listed}, '')",
+        "skips.MARKED_MAY_SKIP = {'listed': ''}",
     ]
     (folder / "conftest.py").write_text("\n".join(lines))
     env = {name: value for name, value in os.environ.items() if name != "CI" and not name.startswith("PYTEST_")}
@@ -61,7 +66,7 @@ def named(done: subprocess.CompletedProcess[str]) -> set[str]:
 def test_elsewhere_a_skip_is_a_skip(ci: str | None, tmp_path: Path) -> None:
     done = run(tmp_path, ci)
     assert done.returncode == 0, done.stdout
-    assert "1 passed, 5 skipped, 1 xfailed" in done.stdout
+    assert "1 passed, 6 skipped, 1 xfailed" in done.stdout
 
 
 def test_in_ci_every_unlisted_skip_is_an_error(tmp_path: Path) -> None:

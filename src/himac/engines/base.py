@@ -55,6 +55,22 @@ class GenerateRequest:
     params: SamplingParams
     pictures: Sequence[Placed] = ()
 
+    def tokens(self, vocabulary: int) -> list[int]:
+        """The prompt as plain numbers, for a model of so many tokens.
+
+        Raises:
+            ModelError: a token is none of the model's.
+        """
+        ids = [int(token) for token in self.prompt_ids]
+        if not ids:
+            raise ValueError(f"request {self.id!r} has an empty prompt; give at least one token")
+        if min(ids) < 0 or max(ids) >= vocabulary:
+            raise ModelError(
+                f"Request {self.id!r} holds a token id outside the model's {vocabulary} tokens; "
+                "use the tokenizer that belongs to the model."
+            )
+        return ids
+
 
 @dataclass(frozen=True, slots=True)
 class Completion:

@@ -23,7 +23,7 @@ MAY_CHANGE = (
     "env.workers",
     "env.timeout_s",
     *(f"engine.{key}" for key in ("base_url", "key_variable", "concurrency", "timeout_s", "max_tries", "max_wait_s")),
-    *(f"engine.{key}" for key in ("price_in", "price_out")),
+    *(f"engine.{key}" for key in ("price_in", "price_out", "start_timeout_s", "silence_s")),
 )
 
 

@@ -23,6 +23,7 @@ from himac.models.policy import Policy
 from himac.models.vision import freeze_vision
 from himac.models.weights import all_finite
 from himac.seeding import derive_seed
+from himac.train.correction import importance_weights
 from himac.train.credit import redistribute
 from himac.train.forward import EntropyKind, TokenScores, autocast, deviation, encode, score_tokens
 from himac.train.meter import Meter
@@ -105,7 +106,8 @@ class Learner:
 
         Returns:
             Metrics. `logprob_gap_*` compares the sampler's log-probabilities with the trainer's on the first
-            mini-batch, before its step. Only the names that end in `_s` depend on the clock.
+            mini-batch, before its step, with a correction on all rows. Only the names that end in `_s` depend on the
+            clock.
 
         Raises:
             TrainingError: An input, loss or gradient is not finite, where the step changed no weight, or the weights
@@ -116,9 +118,11 @@ class Learner:
         check_rows(rows, heads=cfg.value_heads)
         trained = [row for row in rows if row.loss_mask.any() or _valued(row)]
         meter = Meter()
+        if cfg.correction != "none":
+            trained = self._corrected(trained, meter)
         if cfg.credit == "dgpo":
             trained = self._credited(trained)
-        ref_logprobs = self._reference_logprobs(trained) if cfg.kl_coef > 0 else None
+        ref_logprobs = self._logprobs(self.reference, trained) if cfg.kl_coef > 0 else None
         paces = dict[str, float]()
         for role in self._roles(trained):
             chosen = [i for i, row in enumerate(trained) if role in (_ALL, row.role)]
@@ -158,7 +162,7 @@ class Learner:
 
     def reference_logprobs(self, rows: Sequence[Row]) -> list[FloatArray]:
         """Log-probabilities of the trained tokens under the reference, float32 [T] a row; 0 where not trained."""
-        return [_spread(row, found) for row, found in zip(rows, self._reference_logprobs(rows), strict=True)]
+        return [_spread(row, found) for row, found in zip(rows, self._logprobs(self.reference, rows), strict=True)]
 
     def state_dict(self) -> dict[str, Any]:
         """Optimisers, value heads and counters; the weights are saved as a model directory."""
@@ -254,7 +258,7 @@ class Learner:
         meter.count("rows_skipped", len(rows) - len(active))
         if not active:
             return None
-        measure_gap = meter.steps == 0
+        measure_gap = meter.steps == 0 and cfg.correction == "none"  # else it is measured on all rows
 
         def loss(batch: MicroBatch) -> Tensor:
             with torch.set_grad_enabled(not critic_only):
@@ -378,14 +382,27 @@ class Learner:
         return [found[index] for index in range(len(rows))]
 
     @torch.no_grad()
-    def _reference_logprobs(self, rows: Sequence[Row]) -> list[Tensor]:
-        """Reference log-probabilities of each row's trained tokens."""
+    def _logprobs(self, model: Any, rows: Sequence[Row]) -> list[Tensor]:
+        """Log-probabilities of each row's trained tokens under a model."""
 
         def score(batch: MicroBatch) -> Sequence[Tensor]:
-            scores = score_tokens(self.reference, batch, temperature=self.config.temperature, entropy="none")
+            scores = score_tokens(model, batch, temperature=self.config.temperature, entropy="none")
             return batch.split(scores.logprob_M)
 
         return self._by_row(rows, score)
+
+    def _corrected(self, rows: list[Row], meter: Meter) -> list[Row]:
+        """The rows as if the present policy had sampled them, their advantages weighted by `train.correction`."""
+        cfg, corrected = self.config, list[Row]()
+        for row, own_M in zip(rows, self._logprobs(self.model, rows), strict=True):
+            told_M = torch.from_numpy(row.old_logprobs[row.loss_mask]).to(own_M)
+            weight_M = importance_weights(own_M, told_M, cfg.correction, cfg.correction_cap)
+            meter.gap(told_M - own_M)
+            meter.add("correction_mean", weight_M)
+            meter.add("correction_capped", weight_M == cfg.correction_cap)
+            advantages = row.advantages * _spread(row, weight_M)
+            corrected.append(replace(row, old_logprobs=_spread(row, own_M), advantages=advantages))
+        return corrected
 
     def _credited(self, rows: list[Row]) -> list[Row]:
         """The rows with their advantages redistributed by `train.credit`."""

@@ -16,7 +16,6 @@ from himac.engines.local.cache import SlotCache
 from himac.engines.local.running import Running
 from himac.engines.local.sampling import choose, uniforms
 from himac.engines.local.slots import CausalTable, NewTokens, SlotPlan
-from himac.errors import ModelError
 from himac.models.attention import forward_with_plan
 from himac.models.forward import evaluating, packed_forward, project, support
 from himac.models.policy import Policy, Weights
@@ -98,14 +97,7 @@ class LocalEngine(Engine):
         """
         if request.session in self._busy:
             raise ValueError(f"session {request.session!r} already has a request under way")
-        tokens = [int(token) for token in request.prompt_ids]
-        if not tokens:
-            raise ValueError(f"request {request.id!r} has an empty prompt; give at least one token")
-        if min(tokens) < 0 or max(tokens) >= self._vocabulary:
-            raise ModelError(
-                f"Request {request.id!r} holds a token id outside the model's {self._vocabulary} tokens; "
-                "use the tokenizer that belongs to the model."
-            )
+        tokens = request.tokens(self._vocabulary)
         self._serial += 1
         limit = min(request.params.max_new_tokens, self.max_context - len(tokens))
         item = Running(self._serial, request, tokens, limit, self.version)

@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import queue
 import random
 import threading
 import time
 from collections.abc import Hashable
-from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,13 +18,12 @@ from himac.engines.openai.retry import is_passing, pause, retry_after
 from himac.engines.openai.settings import OpenAIConfig
 from himac.engines.openai.tokenizer import ChatTokenizer
 from himac.engines.openai.wire import BrokenAnswerError, body, complaint, completion, read, repeats_prompt
+from himac.engines.pending import Pending
 from himac.errors import ConfigError, EndpointError, MissingDependencyError
 from himac.models.policy import Policy
 
 logger = logging.getLogger(__name__)
 
-_WAIT_S = 0.02
-"""Longest `step`: environments that answer meanwhile are seen to after it."""
 _CLOSE_S = 10.0
 _REFUSED = {401: "refuses the key", 402: "asks for payment", 403: "forbids the request", 404: "knows no such model"}
 _NO_CREDIT = "insufficient_quota"
@@ -100,8 +97,7 @@ class OpenAIEngine(Engine):
         self._not_before = 0.0
         self._answered = False
         self._serial = 0
-        self._running: dict[int, tuple[GenerateRequest, Future[Completion]]] = {}
-        self._done: queue.SimpleQueue[int] = queue.SimpleQueue()
+        self._pending = Pending()
         self._refusal: EndpointError | None = None
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="himac-openai", daemon=True)
@@ -122,8 +118,7 @@ class OpenAIEngine(Engine):
             return serial
         fields = body(request, self.config, self.tokenizer)
         future = asyncio.run_coroutine_threadsafe(self._answer(request, fields), self._loop)
-        self._running[serial] = request, future
-        future.add_done_callback(lambda _: self._done.put(serial))
+        self._pending.add(serial, request, future)
         return serial
 
     def step(self) -> list[tuple[int, Completion]]:
@@ -133,18 +128,11 @@ class OpenAIEngine(Engine):
             EndpointError: the endpoint will answer no request of this run. What it has answered is returned before.
         """
         answers, self.kept = self.kept, []
-        wait = bool(self._running) and not answers and self._refusal is None
-        while True:
+        for serial, future in self._pending.finished(wait=not answers and self._refusal is None):
             try:
-                serial = self._done.get(timeout=_WAIT_S) if wait else self._done.get_nowait()
-            except queue.Empty:
-                break
-            wait = False
-            if serial in self._running:  # else it was released
-                try:
-                    answers.append((serial, self._running.pop(serial)[1].result()))
-                except EndpointError as error:
-                    self._refusal = error
+                answers.append((serial, future.result()))
+            except EndpointError as error:
+                self._refusal = error
         if self._refusal is not None and not answers:
             refusal, self._refusal = self._refusal, None
             raise refusal
@@ -152,18 +140,13 @@ class OpenAIEngine(Engine):
 
     def release(self, session: Hashable) -> None:
         """Drop what the session still waits for; an endpoint keeps nothing between requests."""
-        for serial, (request, future) in list(self._running.items()):
-            if request.session == session:
-                del self._running[serial]
-                future.cancel()
+        self._pending.release(session)
 
     def close(self) -> None:
         """Cancel what is under way and end the thread; further calls do nothing."""
         if self._loop.is_closed():
             return
-        for _, future in self._running.values():
-            future.cancel()
-        self._running.clear()
+        self._pending.cancel()
         try:
             asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(_CLOSE_S)
         except TimeoutError:

@@ -374,14 +374,14 @@ def test_answers_are_kept_from_a_refusal_that_comes_with_them(make: Make) -> Non
     engine, server = make(lambda body, n: key_is_wrong if content(body) == "bad" else content(body))
     for number, text in enumerate(("first", "bad", "last")):
         engine.submit(ask(text, number))
-    while engine._done.qsize() < 3:
+    while engine._pending._done.qsize() < 3:
         time.sleep(0.01)
     assert sorted(done.text for _, done in engine.step()) == ["first", "last"]
     with pytest.raises(EndpointError, match="refuses the key"):
         engine.step()
     assert engine.step() == []
     engine.submit(ask("other", 3))
-    while engine._done.qsize() < 1:
+    while engine._pending._done.qsize() < 1:
         time.sleep(0.01)
     with pytest.raises(EndpointError, match="refuses the key"):
         engine.generate([ask("good", 4), ask("bad", 5)])
