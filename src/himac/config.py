@@ -54,12 +54,26 @@ ALGORITHMS = Registry(
 DEFAULT_ENGINE, DEFAULT_ALGORITHM = "local", "himac"
 
 
+class LoraConfig(Settings):
+    """A low-rank adapter that is trained in place of the weights (needs `himac[lora]`). Null: the weights are trained.
+
+    Pictures are encoded by the model's own tower, which has no adapter.
+    """
+
+    rank: Positive = 16
+    alpha: Annotated[float, Field(gt=0)] = 32.0
+    dropout: Decay = 0.0
+    targets: Literal["all-linear"] | tuple[str, ...] = "all-linear"
+    modules_to_save: tuple[str, ...] = ()
+
+
 class ModelConfig(Settings):
     """The starting weights and how they are held."""
 
     path: str = ""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    lora: LoraConfig | None = None
 
 
 @dataclass(frozen=True, slots=True)

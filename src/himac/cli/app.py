@@ -182,6 +182,22 @@ def play(
 
 
 @app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="Run directory: its latest checkpoint.")],
+    output: Annotated[Path, typer.Argument(help="Model directory to create.")],
+    model: Annotated[
+        Path | None,
+        typer.Option("--model", help="Another checkpoint, such as RUN/checkpoints/best.", callback=_pointed),
+    ] = None,
+    merge: Annotated[bool, typer.Option("--merge", help="Add an adapter to its base and write a whole model.")] = False,
+) -> None:
+    """Write the policy of a run as a Hugging Face model directory, or its adapter as PEFT reads it."""
+    from himac.cli.export import export_command
+
+    export_command(run, output, model, merge)
+
+
+@app.command()
 def demo(
     overrides: Overrides = None,
     run_dir: RunDir = None,

@@ -72,7 +72,8 @@ def warm_model(config: Config, benchmark: Benchmark, model: str, output: Path) -
     from himac.train.warmstart import Unfinished, warmstart
 
     kept = Unfinished.at(_unfinished(output), model)
-    with build_runtime(config, kept.model, benchmark=benchmark) as runtime, progress_bar() as bar:
+    based = config.model_copy(update={"model": config.model.model_copy(update={"path": model})})
+    with build_runtime(based, kept.model, benchmark=benchmark, trained=True) as runtime, progress_bar() as bar:
         console.print("warm start: writing demonstrations")
         task = bar.add_task("warm start", total=None, note="")
 
@@ -83,7 +84,8 @@ def warm_model(config: Config, benchmark: Benchmark, model: str, output: Path) -
         report = warmstart(runtime, tick, kept)
         files = {"warmstart.json": json.dumps(asdict(report), indent=2)}
         assert runtime.policy is not None
-        save_model(output, runtime.policy.model, runtime.policy.tokenizer, files=files)
+        # Whole: what is trained from here on has it for its reference.
+        save_model(output, runtime.policy.model, runtime.policy.tokenizer, files=files, merge=True)
     clear_unfinished(output)
     left_out = f" ({report.too_long} rows too long for agent.max_context left out)"
     if report.replies_too_long:

@@ -26,6 +26,7 @@ from transformers.utils import logging as transformers_logging
 
 from himac.errors import ConfigError, ModelError
 from himac.files import read_json
+from himac.models.adapter import has_adapter, merged_weights, save_adapter
 from himac.models.attention import enable_attention
 from himac.models.folder import check_model_folder
 from himac.models.image_tokenizer import ImageTokenizer
@@ -140,10 +141,19 @@ def quiet() -> Iterator[None]:
             bars.enable_progress_bar()
 
 
-def save_weights(folder: Path, model: Any, tokenizer: Any | None = None) -> None:
-    """Write what `load_model` reads into a folder."""
+def save_weights(folder: Path, model: Any, tokenizer: Any | None = None, *, merge: bool = False) -> None:
+    """Write what `load_model` reads into a folder, or the adapter of a model that has one.
+
+    Args:
+        merge: Write a whole model, the adapter added to its weights.
+    """
     with quiet():
-        model.save_pretrained(folder)
+        if not has_adapter(model):
+            model.save_pretrained(folder)
+        elif merge:
+            model.save_pretrained(folder, state_dict=dict(merged_weights(model)))
+        else:
+            save_adapter(folder, model)
     if tokenizer is not None:
         tokenizer.save_pretrained(folder)
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -73,19 +74,32 @@ def encode(model: Any, batch: MicroBatch) -> Tensor:
 
 
 @torch.no_grad()
-def deviation(model: Any, reference: Any, batch: MicroBatch, *, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
-    """How far two models are apart where the trained tokens were drawn, both float32 [M].
+def deviation(
+    model: Any, as_reference: Callable[[], AbstractContextManager[Any]], batch: MicroBatch, *, temperature: float = 1.0
+) -> tuple[Tensor, Tensor]:
+    """How far a model is from its reference where the trained tokens were drawn, both float32 [M].
+
+    Args:
+        model: Causal language model.
+        as_reference: The reference is there inside; it may be the same model without its adapter.
+        batch: Packed rows.
+        temperature: Divides the logits.
 
     Returns:
         Hellinger distances of their distributions, and the entropy of the first model's in nats.
     """
-    hidden = [(one, encode(one, batch)) for one in (model, reference)]
+
+    def logprobs(one: Any, states_Nd: Tensor, index_M: Tensor) -> Tensor:
+        return torch.log_softmax(logits_at(one, states_Nd, index_M).float() / temperature, dim=-1)
+
+    states_Nd = encode(model, batch)
+    with as_reference() as reference:
+        reference_Nd = encode(reference, batch)
     distances, entropies = list[Tensor](), list[Tensor]()
     for index_M in torch.split(batch.predict_M, _piece(model)):
-        policy_MV, reference_MV = (
-            torch.log_softmax(logits_at(one, states_Nd, index_M).float() / temperature, dim=-1)
-            for one, states_Nd in hidden
-        )
+        policy_MV = logprobs(model, states_Nd, index_M)
+        with as_reference() as reference:
+            reference_MV = logprobs(reference, reference_Nd, index_M)
         distances.append(hellinger(policy_MV, reference_MV))
         entropies.append(_entropy(policy_MV))
     return torch.cat(distances), torch.cat(entropies)

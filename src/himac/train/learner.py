@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from himac.algos.losses import kl_penalty, policy_loss, row_weights
 from himac.errors import CheckpointError, ConfigError, TrainingError
+from himac.models.adapter import adapter_off, dropping, has_adapter
 from himac.models.forward import support
 from himac.models.policy import Policy
 from himac.models.vision import freeze_vision
@@ -48,7 +50,8 @@ class Learner:
         policy: What is trained; `update` and `supervised` change its model in place.
         model: The policy's.
         heads: The critic, `None` for methods without one.
-        reference: Frozen model of the KL penalty or of `dgpo` credit, `None` when neither is used.
+        reference: Frozen model of the KL penalty or of `dgpo` credit; `None` when neither is used, and for a policy
+            with an adapter, whose reference is the model without it.
         steps: Optimiser steps taken.
         elapsed: Share of the run's budget of environment steps that is spent, for schedules that fall.
     """
@@ -69,7 +72,8 @@ class Learner:
         self.config = config
         support(model)  # probes the model once, in full precision
         self.device: torch.device = next(model.parameters()).device
-        freeze_vision(model, config.freeze_vision)
+        if not has_adapter(model):
+            freeze_vision(model, config.freeze_vision)
         self._parts: dict[str, Part] = {}
         part = self._part(_ALL)
         self.optimizer = part.optimizer
@@ -93,7 +97,12 @@ class Learner:
         return self.policy.version - 1
 
     def set_reference(self, ref_model: Any | None = None) -> None:
-        """Use `ref_model`, or a copy of the present weights, as the frozen reference."""
+        """Use `ref_model`, or a copy of the present weights, as the frozen reference.
+
+        That of a policy with an adapter is there already.
+        """
+        if has_adapter(self.model):
+            return
         reference = copy.deepcopy(self.model) if ref_model is None else ref_model
         self.reference = reference.eval().requires_grad_(False).to(self.device)
         support(self.reference)
@@ -325,7 +334,8 @@ class Learner:
         optimizer.zero_grad()
         try:
             for batch in pack(rows, self.config.max_tokens_per_microbatch, self.device):
-                with autocast(self.config.precision, self.device):
+                seed = derive_seed(self.config.seed, "dropout", self.steps, batch.indices[0])
+                with autocast(self.config.precision, self.device), dropping(self.model, seed):
                     loss = loss_of(batch)
                 if not torch.isfinite(loss):
                     raise TrainingError(_not_finite("loss", self.steps))
@@ -382,17 +392,22 @@ class Learner:
         """Reference log-probabilities of each row's trained tokens."""
 
         def score(batch: MicroBatch) -> Sequence[Tensor]:
-            scores = score_tokens(self.reference, batch, temperature=self.config.temperature, entropy="none")
+            with self._as_reference() as reference:
+                scores = score_tokens(reference, batch, temperature=self.config.temperature, entropy="none")
             return batch.split(scores.logprob_M)
 
         return self._by_row(rows, score)
+
+    def _as_reference(self) -> AbstractContextManager[Any]:
+        """The frozen model, inside."""
+        return nullcontext(self.reference) if self.reference is not None else adapter_off(self.model)
 
     def _credited(self, rows: list[Row]) -> list[Row]:
         """The rows with their advantages redistributed by `train.credit`."""
         cfg = self.config
 
         def score(batch: MicroBatch) -> Sequence[Tensor]:
-            distance_M, entropy_M = deviation(self.model, self.reference, batch, temperature=cfg.temperature)
+            distance_M, entropy_M = deviation(self.model, self._as_reference, batch, temperature=cfg.temperature)
             moved_M = redistribute(batch.advantage_M, distance_M, entropy_M, batch.row_M, cfg.credit_temperature)
             return batch.split(moved_M)
 
