@@ -13,18 +13,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from himac.config import LoraConfig
 from himac.errors import ConfigError, MissingDependencyError, ModelError
-from himac.models.folder import ADAPTER_WEIGHTS, fingerprint
+from himac.models.folder import ADAPTER_WEIGHTS, fingerprint, record_base, recorded_base
 from himac.models.vision import sees_pictures, vision_tower
 
 _NAME = "default"
 _PREFIX = "base_model.model."  # before every name in a file of PEFT
-_BASE = "base"  # fingerprint of the base, in the metadata of the weights
 
 
 def has_adapter(model: Any) -> bool:
@@ -71,12 +70,10 @@ def load_adapter(model: Any, folder: Path) -> None:
     base = _folder(model)
     try:
         config = peft.PeftConfig.from_pretrained(str(folder))
-        with safe_open(folder / ADAPTER_WEIGHTS, "pt") as file:
-            trained_on = (file.metadata() or {}).get(_BASE)
-            # A copy: the file is mapped.
-            tensors = {name.removeprefix(_PREFIX): file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+        tensors = {name.removeprefix(_PREFIX): tensor for name, tensor in load_file(folder / ADAPTER_WEIGHTS).items()}
     except (OSError, ValueError, TypeError, KeyError, SafetensorError) as error:
         raise ModelError(f"The adapter in {folder} cannot be read ({error}); save it again.") from error
+    trained_on = recorded_base(folder)
     if trained_on is not None and (base is None or trained_on != fingerprint(base)):
         raise ModelError(
             f"The adapter in {folder} was trained on another model than {base}; set model.path to the one it was "
@@ -107,14 +104,14 @@ def save_adapter(folder: Path, model: Any) -> None:
     """Write the adapter alone, as PEFT reads it."""
     config = model.peft_config[_NAME]
     tensors = _peft().get_peft_model_state_dict(model, adapter_name=_NAME, save_embedding_layers=False)
-    base = fingerprint(Path(str(config.base_model_name_or_path)))
     folder.mkdir(parents=True, exist_ok=True)
     save_file(
         {f"{_PREFIX}{name}": tensor.detach().contiguous() for name, tensor in tensors.items()},
         folder / ADAPTER_WEIGHTS,
-        metadata={"format": "pt"} | ({} if base is None else {_BASE: base}),
+        metadata={"format": "pt"},
     )
     config.save_pretrained(str(folder))
+    record_base(folder, Path(config.base_model_name_or_path))
 
 
 @contextmanager

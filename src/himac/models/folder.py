@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 
 from himac.errors import ModelError
@@ -13,6 +14,7 @@ _SAMPLES, _SAMPLE_BYTES = 64, 1 << 14
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model", "vocab.txt", "tekken.json")
 
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+_ADAPTER_BASE = "base.json"
 _CHECKPOINTS, _POINTER_BYTES = "checkpoints", 1000
 
 
@@ -95,3 +97,19 @@ def fingerprint(folder: Path) -> str | None:
                 file.seek(part * size // _SAMPLES)
                 digest.update(file.read(_SAMPLE_BYTES))
     return digest.hexdigest() if files else None
+
+
+def record_base(folder: Path, base: Path) -> None:
+    """Note beside an adapter which weights it was trained on."""
+    if (found := fingerprint(base)) is not None:
+        (folder / _ADAPTER_BASE).write_text(json.dumps({"fingerprint": found}) + "\n", encoding="utf-8")
+
+
+def recorded_base(folder: Path) -> str | None:
+    """Fingerprint of the weights that an adapter was trained on; `None` where nobody noted it."""
+    try:
+        return str(read_json(folder / _ADAPTER_BASE)["fingerprint"])
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise ModelError(f"{folder / _ADAPTER_BASE} cannot be read ({error}); save the adapter again.") from error
