@@ -213,6 +213,11 @@ MEANINGS = {
     "train.learner.value_lr": "Learning rate of the critic's own layer, as a multiple of `lr`.",
     "train.learner.value_warmup": "Updates at the start in which the critic's own layer alone is trained.",
     "train.learner.precision": "Of the update. `bf16` is autocast: the weights stay as they are. `auto`: if fast here.",
+    "train.learner.gradient_checkpointing": "Compute every n-th layer again in the backward pass instead of keeping "
+    "what it computed: 1 for each of them. A third more time for a fraction of the memory. 0 is off.",
+    "train.learner.loss_chunk": "Tokens whose logits exist at once. The result does not depend on it. Null: as many as "
+    "fit into half a gigabyte.",
+    "train.learner.offload_reference": "Keep the reference model in the memory of the CPU while it is not asked.",
     "train.learner.freeze_vision": "Leave the vision tower of a model that sees pictures as it is.",
     "train.eval_every": "Iterations between evaluations. 0 evaluates at the end only.",
     "train.eval_tasks": "Tasks of an evaluation, the same in every run. Null takes the whole split.",

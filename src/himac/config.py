@@ -368,6 +368,9 @@ class LearnerConfig(Settings):
     value_lr: Annotated[float, Field(gt=0)] = 10.0
     value_warmup: NonNegative = 0
     precision: Literal["fp32", "bf16", "auto"] = "fp32"
+    gradient_checkpointing: NonNegative = 0
+    loss_chunk: Positive | None = None
+    offload_reference: bool = False
     freeze_vision: bool = True
 
 

@@ -46,6 +46,7 @@ def score_tokens(
     *,
     temperature: float = 1.0,
     entropy: EntropyKind = "value",
+    chunk: int | None = None,
 ) -> TokenScores:
     """Run the packed rows through the model and score their trained tokens.
 
@@ -55,10 +56,11 @@ def score_tokens(
         hidden_Nd: What `encode` gave, when it has been called already.
         temperature: Divides the logits.
         entropy: Compute its `value`, also let its `grad` flow, or leave it out (`none`: all zeros).
+        chunk: Tokens whose logits exist at once; `None`: a number that bounds the memory.
     """
     if hidden_Nd is None:
         hidden_Nd = encode(model, batch)
-    piece = _piece(model)
+    piece = chunk or _piece(model)
     if len(batch.predict_M) <= piece:
         return TokenScores(*_score(model, hidden_Nd, batch.predict_M, batch.target_M, temperature, entropy))
     pieces = [
@@ -75,7 +77,12 @@ def encode(model: Any, batch: MicroBatch) -> Tensor:
 
 @torch.no_grad()
 def deviation(
-    model: Any, as_reference: Callable[[], AbstractContextManager[Any]], batch: MicroBatch, *, temperature: float = 1.0
+    model: Any,
+    as_reference: Callable[[], AbstractContextManager[Any]],
+    batch: MicroBatch,
+    *,
+    temperature: float = 1.0,
+    chunk: int | None = None,
 ) -> tuple[Tensor, Tensor]:
     """How far a model is from its reference where the trained tokens were drawn, both float32 [M].
 
@@ -84,6 +91,7 @@ def deviation(
         as_reference: The reference is there inside; it may be the same model without its adapter.
         batch: Packed rows.
         temperature: Divides the logits.
+        chunk: See `score_tokens`.
 
     Returns:
         Hellinger distances of their distributions, and the entropy of the first model's in nats.
@@ -96,7 +104,7 @@ def deviation(
     with as_reference() as reference:
         reference_Nd = encode(reference, batch)
     distances, entropies = list[Tensor](), list[Tensor]()
-    for index_M in torch.split(batch.predict_M, _piece(model)):
+    for index_M in torch.split(batch.predict_M, chunk or _piece(model)):
         policy_MV = logprobs(model, states_Nd, index_M)
         with as_reference() as reference:
             reference_MV = logprobs(reference, reference_Nd, index_M)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -20,7 +20,7 @@ from torch import Tensor
 from himac.algos.losses import kl_penalty, policy_loss, row_weights
 from himac.errors import CheckpointError, ConfigError, TrainingError
 from himac.models.adapter import adapter_off, dropping, has_adapter
-from himac.models.forward import support
+from himac.models.forward import recomputed, support
 from himac.models.policy import Policy
 from himac.models.vision import freeze_vision
 from himac.models.weights import all_finite
@@ -104,8 +104,9 @@ class Learner:
         if has_adapter(self.model):
             return
         reference = copy.deepcopy(self.model) if ref_model is None else ref_model
-        self.reference = reference.eval().requires_grad_(False).to(self.device)
-        support(self.reference)
+        self.reference = reference.eval().requires_grad_(False)
+        with self._reference_near():
+            support(self.reference.to(self.device))
         for p in self.reference.parameters():
             p.grad = None
 
@@ -149,7 +150,7 @@ class Learner:
         meter = Meter()
 
         def loss(batch: MicroBatch) -> Tensor:
-            scores = score_tokens(self.model, batch, entropy="none")
+            scores = score_tokens(self.model, batch, entropy="none", chunk=self.config.loss_chunk)
             meter.add("accuracy", scores.best_M)
             return -(batch.advantage_M * scores.logprob_M).sum() / total
 
@@ -277,7 +278,9 @@ class Learner:
 
         def surrogate(batch: MicroBatch, hidden_Nd: Tensor) -> Tensor:
             entropy: EntropyKind = "grad" if cfg.entropy_coef != 0 else "value"
-            scores = score_tokens(self.model, batch, hidden_Nd, temperature=cfg.temperature, entropy=entropy)
+            scores = score_tokens(
+                self.model, batch, hidden_Nd, temperature=cfg.temperature, entropy=entropy, chunk=cfg.loss_chunk
+            )
             chosen = [active[i] for i in batch.indices]
             weight_M = weights_R[chosen].to(self.device, torch.float32)[batch.row_M]
             if measure_gap:
@@ -335,11 +338,12 @@ class Learner:
         try:
             for batch in pack(rows, self.config.max_tokens_per_microbatch, self.device):
                 seed = derive_seed(self.config.seed, "dropout", self.steps, batch.indices[0])
-                with autocast(self.config.precision, self.device), dropping(self.model, seed):
-                    loss = loss_of(batch)
-                if not torch.isfinite(loss):
-                    raise TrainingError(_not_finite("loss", self.steps))
-                loss.backward()  # type: ignore[no-untyped-call]
+                with dropping(self.model, seed), recomputed(self.model, self.config.gradient_checkpointing):
+                    with autocast(self.config.precision, self.device):
+                        loss = loss_of(batch)
+                    if not torch.isfinite(loss):
+                        raise TrainingError(_not_finite("loss", self.steps))
+                    loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.accumulate()
                 meter.total("loss", loss.detach())
                 meter.count("forward_tokens", len(batch.input_ids_N))
@@ -390,31 +394,48 @@ class Learner:
     @torch.no_grad()
     def _reference_logprobs(self, rows: Sequence[Row]) -> list[Tensor]:
         """Reference log-probabilities of each row's trained tokens."""
+        cfg = self.config
 
         def score(batch: MicroBatch) -> Sequence[Tensor]:
             with self._as_reference() as reference:
-                scores = score_tokens(reference, batch, temperature=self.config.temperature, entropy="none")
+                scores = score_tokens(
+                    reference, batch, temperature=cfg.temperature, entropy="none", chunk=cfg.loss_chunk
+                )
             return batch.split(scores.logprob_M)
 
-        return self._by_row(rows, score)
+        with self._reference_near():
+            return self._by_row(rows, score)
 
     def _as_reference(self) -> AbstractContextManager[Any]:
         """The frozen model, inside."""
         return nullcontext(self.reference) if self.reference is not None else adapter_off(self.model)
+
+    @contextmanager
+    def _reference_near(self) -> Iterator[None]:
+        """The reference is on the device of the policy, inside."""
+        away = self.reference if self.config.offload_reference else None
+        if away is not None:
+            away.to(self.device)
+        try:
+            yield
+        finally:
+            if away is not None:
+                away.to("cpu")
 
     def _credited(self, rows: list[Row]) -> list[Row]:
         """The rows with their advantages redistributed by `train.credit`."""
         cfg = self.config
 
         def score(batch: MicroBatch) -> Sequence[Tensor]:
-            distance_M, entropy_M = deviation(self.model, self._as_reference, batch, temperature=cfg.temperature)
+            distance_M, entropy_M = deviation(
+                self.model, self._as_reference, batch, temperature=cfg.temperature, chunk=cfg.loss_chunk
+            )
             moved_M = redistribute(batch.advantage_M, distance_M, entropy_M, batch.row_M, cfg.credit_temperature)
             return batch.split(moved_M)
 
-        return [
-            replace(row, advantages=_spread(row, moved))
-            for row, moved in zip(rows, self._by_row(rows, score), strict=True)
-        ]
+        with self._reference_near():
+            found = self._by_row(rows, score)
+        return [replace(row, advantages=_spread(row, moved)) for row, moved in zip(rows, found, strict=True)]
 
     def _split(self, rows: int, epoch: int, parts: int) -> list[list[int]]:
         """Row numbers of each mini-batch; shuffled, in a way that depends on the seed and the update only."""

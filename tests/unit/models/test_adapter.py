@@ -216,6 +216,19 @@ def test_dropout_works_in_updates_only() -> None:
     assert torch.equal(logits(model), logits(model))
 
 
+def test_dropout_is_the_same_where_layers_are_computed_again() -> None:
+    moves = []
+    for every in (0, 1):
+        model = tiny_model()
+        add_adapter(model, LoraConfig(rank=2, dropout=0.5), 0)
+        moved(model)
+        Learner(Policy(model), learner_config(gradient_checkpointing=every, optimizer="adamw")).update(
+            sampled_rows(tiny_model())
+        )
+        moves.append({name: p.detach() for name, p in model.named_parameters() if p.requires_grad})
+    assert all(torch.allclose(moves[0][name], moves[1][name], atol=1e-6) for name in moves[0])
+
+
 def test_a_tower_for_pictures_has_none(tmp_path: Path) -> None:
     model, _ = load_model(write_model(tmp_path, "qwen2.5-vl"))
     add_adapter(model, LoraConfig(rank=2), 0)
