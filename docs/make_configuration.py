@@ -49,6 +49,9 @@ MEANINGS = {
     "model.lora.targets": "Layers with an adapter: names, or every linear layer of the decoder.",
     "model.lora.modules_to_save": "Modules that are trained whole beside it, such as `[norm]`.",
     "engine.name": "`local` loads `model.path`, `openai` asks a chat endpoint (see prompting.md).",
+    "engine.cache_tokens": "Tokens whose keys and values are kept, of all episodes together: at least one context. "
+    "Requests that do not fit wait, and a younger one gives its place up to an older one, to be encoded again later. "
+    "Null: what the free memory holds.",
     "engine.model": "The model's name at the endpoint.",
     "engine.base_url": "Address of the endpoint. Empty: the variable `OPENAI_BASE_URL`, else OpenAI's own.",
     "engine.key_variable": "Environment variable that holds the key. The key is never logged or saved.",

@@ -155,6 +155,7 @@ class Trainer:
         rollout_s = time.perf_counter() - started
         if self.config.train.env_steps is not None:
             self.learner.elapsed = self.progress.env_steps / self.config.train.env_steps
+        self.runtime.engine.forget()  # the update needs the memory
         updated = self._update(outcome.rows)
         self.learner.policy.hand_to(self.runtime.engine)
         used = self._usage()
