@@ -186,4 +186,4 @@ def test_memory_stays_within_its_limit() -> None:
     place(cache, "e", [*range(100, 200)])
     cache.reserve(100)
     assert cache.storage[0].shape[1] * cache.storage[0].shape[3] <= 1000
-    assert place(cache, "c", [7] * 550).reused == 256
+    assert place(cache, "c", [7] * 550).reused == 333  # of 3 slots
