@@ -276,6 +276,11 @@ class AlgoConfig(Registered):
         """Whether the algorithm itself asks for the frozen starting weights."""
         return False
 
+    @property
+    def episodes(self) -> int:
+        """Sampled in an iteration, those that take the place of others left out; 0: nobody knows beforehand."""
+        return 0
+
     def resolved(self) -> AlgoConfig:
         """What is trained, where a switch makes another algorithm of this one."""
         return self

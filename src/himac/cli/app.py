@@ -260,6 +260,7 @@ def data(
     data_command(benchmark, path)
 
 
+
 @app.command("new-env")
 def new_env(
     name: Annotated[str, typer.Argument(help="Of the package: small letters, digits, underscores.")],
@@ -269,6 +270,23 @@ def new_env(
     from himac.cli.new_env import new_env_command
 
     new_env_command(name, output)
+
+
+@app.command()
+def doctor(
+    config: Annotated[
+        Path | None, typer.Argument(help="Configuration file, or a run directory. Default: the installation only.")
+    ] = None,
+    overrides: Overrides = None,
+    gpu: Annotated[
+        float | None, typer.Option(min=0.1, help="Memory in GB of a GPU that is not here, to estimate for.")
+    ] = None,
+) -> None:
+    """Tell versions, devices and missing extras, and the memory and time that a configuration takes."""
+    from himac.cli.doctor import doctor_command
+
+    doctor_command(config, overrides or [], gpu)
+
 
 
 @app.command("check-env")

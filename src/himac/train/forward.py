@@ -113,8 +113,13 @@ def deviation(
     return torch.cat(distances), torch.cat(entropies)
 
 
+def logits_at_once(vocabulary: int) -> int:
+    """Tokens whose logits fit into half a gigabyte."""
+    return max(1, _LOGITS_AT_ONCE // vocabulary)
+
+
 def _piece(model: Any) -> int:
-    return max(1, _LOGITS_AT_ONCE // int(model.config.get_text_config().vocab_size))
+    return logits_at_once(int(model.config.get_text_config().vocab_size))
 
 
 def _entropy(logprobs_MV: Tensor) -> Tensor:
@@ -141,10 +146,11 @@ def autocast(precision: Precision, device: torch.device) -> AbstractContextManag
 
     `auto` uses bfloat16 where the hardware has it (CUDA with bfloat16, CPUs with AMX); `bf16` insists on it.
     """
-    if precision == "fp32":
-        return nullcontext()
-    if precision == "auto":
-        fast = torch.cuda.is_bf16_supported() if device.type == "cuda" else device.type == "cpu" and has_amx()
-        if not fast:
-            return nullcontext()
-    return torch.autocast(device.type, torch.bfloat16)
+    return torch.autocast(device.type, torch.bfloat16) if runs_bf16(precision, device.type) else nullcontext()
+
+
+def runs_bf16(precision: Precision, device: str) -> bool:
+    """Whether matrix products of an update on this kind of device run in bfloat16."""
+    if precision != "auto":
+        return precision == "bf16"
+    return torch.cuda.is_bf16_supported() if device == "cuda" else device == "cpu" and has_amx()
