@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 RESULT = Path(__file__).parent / "results" / "memory.json"
-CONTEXT, LIVE, TURNS = 256, 8, 4
+LIVE, TURNS = 8, 4
 SMALL = {"hidden_size": 192, "intermediate_size": 512, "num_hidden_layers": 4, "num_attention_heads": 4}
 HALF = {"hidden_size": 896, "intermediate_size": 4864, "num_hidden_layers": 24, "num_attention_heads": 14}
 SHAPES: dict[str, dict[str, Any]] = {
@@ -37,9 +37,9 @@ CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any], int]] = {
     "tiny, full, with a reference": ("tiny", {}, {"kl_coef": 0.01}, 4096),
     "tiny, LoRA": ("tiny", LORA, {"kl_coef": 0.01}, 4096),
     "tiny, bfloat16": ("tiny", {"dtype": "bfloat16"}, {}, 2048),
-    "0.5B, 6 layers, full": ("0.5B, 6 layers", {}, {}, 512),
-    "0.5B, LoRA": ("0.5B", LORA, {"kl_coef": 0.01}, 512),
-    "0.5B, LoRA, layers again": ("0.5B", LORA, AGAIN, 512),
+    "0.5B, 6 layers, full": ("0.5B, 6 layers", {}, {}, 128),
+    "0.5B, LoRA": ("0.5B", LORA, {"kl_coef": 0.01}, 128),
+    "0.5B, LoRA, layers again": ("0.5B", LORA, AGAIN, 128),
 }
 """Shape, settings of the model and of the learner, tokens of a micro-batch."""
 
@@ -101,6 +101,7 @@ def measure(name: str) -> dict[str, Any]:
     torch.set_num_threads(1)
     tune_malloc()
     shape, model_settings, learner_settings, budget = CASES[name]
+    context = min(256, budget // 2)
     architecture = Qwen2Config(**SHAPES[shape], tie_word_embeddings=True, max_position_embeddings=4096)
     folder = tempfile.mkdtemp()
     architecture.save_pretrained(folder)
@@ -108,8 +109,8 @@ def measure(name: str) -> dict[str, Any]:
     config = parse_config(
         {
             "model": {"path": folder, "device": "cpu"} | model_settings,
-            "agent": {"max_context": CONTEXT},
-            "algo": {"name": "grpo", "tasks": 1, "group_size": 2 * budget // CONTEXT},
+            "agent": {"max_context": context},
+            "algo": {"name": "grpo", "tasks": 1, "group_size": 2 * budget // context},
             "train": {"max_live": LIVE, "learner": learner},
         }
     )
@@ -135,10 +136,10 @@ def measure(name: str) -> dict[str, Any]:
     rng, vocabulary = np.random.default_rng(0), SHAPES[shape]["vocab_size"]
 
     rows = []
-    for _ in range(2 * budget // CONTEXT):
-        mask = np.ones(CONTEXT, bool)
+    for _ in range(2 * budget // context):
+        mask = np.ones(context, bool)
         mask[0] = False
-        ids = rng.integers(0, vocabulary, CONTEXT).astype(np.int32)
+        ids = rng.integers(0, vocabulary, context).astype(np.int32)
         old, advantage = (np.where(mask, np.float32(value), np.float32(0)) for value in (-10, 1))
         rows.append(Row(ids, mask, old, advantage, Role.FLAT, "g"))
     fresh_peak()
@@ -148,11 +149,11 @@ def measure(name: str) -> dict[str, Any]:
     whole = resident("VmHWM") - before
     update = held(trainer) + allocated(lambda: trainer.update(rows))
 
-    engine = LocalEngine(model, Silent(), max_slots=LIVE, max_context=CONTEXT, cache_tokens=LIVE * CONTEXT)
+    engine = LocalEngine(model, Silent(), max_slots=LIVE, max_context=context, cache_tokens=LIVE * context)
 
     def play() -> None:
         for turn in range(1, TURNS + 1):
-            prompts = [rng.integers(0, vocabulary, CONTEXT * turn // TURNS - 4).tolist() for _ in range(LIVE)]
+            prompts = [rng.integers(0, vocabulary, context * turn // TURNS - 4).tolist() for _ in range(LIVE)]
             engine.generate([GenerateRequest(n, n, p, SamplingParams(4, seed=n)) for n, p in enumerate(prompts)])
         engine.forget()
 

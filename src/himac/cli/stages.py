@@ -14,6 +14,7 @@ from himac.agents.describer import REQUEST
 from himac.agents.hiper import RULES
 from himac.agents.parsing import format_blueprint
 from himac.cli.console import console, progress_bar
+from himac.cli.out_of_memory import memory_explained
 from himac.config import Config
 from himac.config_file import load_config
 from himac.envs.base import Benchmark, demonstrations
@@ -46,7 +47,9 @@ def warmstart_command(
             raise ConfigError(f"{kept} holds a warm start that did not end; go on with --resume or remove it")
         benchmark = build_benchmark(config)
         try_environment(config, benchmark, [first_task(benchmark, config.env.train_split)])
-        warm_model(config, benchmark, path, output)
+        based = config.model_copy(update={"model": config.model.model_copy(update={"path": path})})
+        with memory_explained(based, "the warm start"):
+            warm_model(based, benchmark, path, output)
 
 
 def make_model(config: Config, benchmark: Benchmark, output: Path) -> None:

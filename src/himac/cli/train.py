@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from himac.cli.console import console, percent, progress_bar
+from himac.cli.out_of_memory import memory_explained
 from himac.cli.stages import clear_unfinished, make_model, warm_model
 from himac.config import Config
 from himac.config_file import difference, dump_config, load_config
@@ -58,8 +59,9 @@ def run_training(config: Config, run_dir: Path, resume: bool) -> None:
         splits = dict.fromkeys((config.env.train_split, config.env.eval_split))
         opening, *_ = try_environment(config, benchmark, [first_task(benchmark, split) for split in splits])
         _prepare(config, run_dir, resume)  # what describes the machine imports torch
-        start = _starting_model(config, benchmark, run_dir)
-        _reinforce(config, benchmark, start, run_dir, opening)
+        with memory_explained(config, "training"):
+            start = _starting_model(config, benchmark, run_dir)
+            _reinforce(config, benchmark, start, run_dir, opening)
 
 
 def _check_place(run_dir: Path, resume: bool) -> None:

@@ -30,6 +30,7 @@ from himac.models.adapter import has_adapter, merged_weights, save_adapter
 from himac.models.attention import enable_attention
 from himac.models.folder import check_model_folder
 from himac.models.image_tokenizer import ImageTokenizer
+from himac.models.memory import ran_out
 from himac.models.vision import PROCESSOR, ImageProcessor
 from himac.models.weights import not_finite
 
@@ -76,6 +77,8 @@ def load_model(path: str | Path, dtype: str = "float32", device: str = "cpu") ->
                 **_NOTHING_FOREIGN,
             )
     except Exception as error:
+        if ran_out(error):
+            raise
         reason = _first_line(error)
         raise ModelError(f"The weights in {folder} cannot be loaded ({reason}); save the model again.") from error
     model, info = loaded
