@@ -13,7 +13,7 @@ from typing import Any
 from himac.agents.describer import REQUEST
 from himac.agents.hiper import RULES
 from himac.agents.parsing import format_blueprint
-from himac.cli.console import console, progress_bar
+from himac.cli.console import console, percent, progress_bar
 from himac.cli.out_of_memory import memory_explained
 from himac.config import Config
 from himac.config_file import load_config
@@ -72,6 +72,7 @@ def warm_model(config: Config, benchmark: Benchmark, model: str, output: Path) -
     One that was killed goes on from its last checkpoint.
     """
     from himac.train.checkpoint import save_model
+    from himac.train.diagnosis import TOO_LONG
     from himac.train.warmstart import Unfinished, warmstart
 
     kept = Unfinished.at(_unfinished(output), model)
@@ -91,6 +92,12 @@ def warm_model(config: Config, benchmark: Benchmark, model: str, output: Path) -
         save_model(output, runtime.policy.model, runtime.policy.tokenizer, files=files, merge=True)
     clear_unfinished(output)
     left_out = f" ({report.too_long} rows too long for agent.max_context left out)"
+    if report.too_long > TOO_LONG * (report.rows + report.too_long):
+        share = percent(report.too_long / (report.rows + report.too_long))
+        console.print(
+            f"warning: {share} of the rows of the demonstrations do not fit into agent.max_context and are not "
+            "learned; raise it"
+        )
     if report.replies_too_long:
         console.print(f"{report.replies_too_long} demonstrated replies are longer than the agent may say (max_tokens)")
     console.print(

@@ -156,7 +156,10 @@ def _note(entry: dict[str, Any]) -> str:
     """A record in a few words."""
     if "success" not in entry:  # `algo.require_positive` found no blueprint worth executing
         return f"{entry['phase']}: no episodes"
-    return f"{entry['phase']}: success {percent(entry['success'])}, return {entry['return_mean']:.2f}"
+    cut = entry.get("segments_too_long", 0.0)
+    return f"{entry['phase']}: success {percent(entry['success'])}, return {entry['return_mean']:.2f}" + (
+        f", {percent(cut)} of the segments too long" if cut else ""
+    )
 
 
 class _TensorBoard:

@@ -75,6 +75,7 @@ class Size:
     Attributes:
         parameters, trained: Numbers; shared ones count once.
         weight_bytes, trained_bytes: Of a weight, and of a trained one.
+        largest: Numbers of the largest trained tensor, mostly the embedding.
         kept: Bytes of activations that a token keeps for the backward pass.
         layer: Those of one decoder layer, nothing computed again.
         token: Bytes of its keys and values.
@@ -84,6 +85,7 @@ class Size:
     trained: int
     weight_bytes: int
     trained_bytes: int
+    largest: int
     kept: float
     layer: float
     token: int
@@ -104,6 +106,7 @@ def _size(model: ModelConfig, init: InitConfig, freeze_vision: bool, every: int,
         trained=sum(one.numel() for one in trained),
         weight_bytes=bones.dtype.itemsize,
         trained_bytes=trained[0].dtype.itemsize,
+        largest=max(one.numel() for one in trained),
         kept=kept_bytes(bones, _PROBE_TOKENS, every, low) / _PROBE_TOKENS if every else whole,
         layer=whole / shape.num_hidden_layers,
         token=2 * shape.num_hidden_layers * heads * width * bones.dtype.itemsize,
@@ -144,7 +147,8 @@ def memory(config: Config, device: str = "cpu") -> Memory:
         weights=weights,
         reference=weights if copied and not away else 0,
         optimiser=copies + states,
-        gradients=size.trained * (size.trained_bytes + (4 if masters else 0)),
+        # A new gradient of the embedding, and of the output layer, is there beside the sum it is added to.
+        gradients=size.trained * (size.trained_bytes + (4 if masters else 0)) + 2 * size.largest * size.trained_bytes,
         activations=int(tokens * (size.kept + again + _GRADIENT_SHARE * size.layer))
         + (2 * size.parameters if runs_bf16(learner.precision, device) and size.weight_bytes > 2 else 0),
         logits=chunk * size.vocabulary * 4 * _LOGIT_COPIES,

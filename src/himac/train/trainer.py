@@ -20,7 +20,7 @@ from himac.evaluation.summary import summarise
 from himac.models.vision import forget_pictures
 from himac.report.results import Record, number
 from himac.rollout.collect import Usage
-from himac.rollout.metrics import group_metrics
+from himac.rollout.metrics import context_metrics, group_metrics
 from himac.rollout.runtime import Runtime
 from himac.seeding import derive_seed
 from himac.store.metrics_log import finite
@@ -169,6 +169,7 @@ class Trainer:
             | self._spent()
             | summarise(_episodes(outcome.groups))
             | group_metrics(outcome.groups)
+            | context_metrics(_episodes(outcome.groups))
             | outcome.metrics
             | {key: value for key, value in updated.items() if key not in rates},
         )

@@ -35,12 +35,14 @@ class WarmstartReport:
     """What the warm start did.
 
     Attributes:
+        rows: That were imitated.
         too_long: Rows that were left out because they exceed `agent.max_context`.
         replies_too_long: Replies that are imitated but would be cut off when the agent says them.
     """
 
     demonstrations: int
     demonstrated_success: float
+    rows: int
     too_long: int
     replies_too_long: int
     tokens: int
@@ -216,6 +218,7 @@ def warmstart(
     return WarmstartReport(
         demonstrations=shown,
         demonstrated_success=won / shown,
+        rows=len(rows),
         too_long=too_long,
         replies_too_long=sum(map(sum, replies.over.values())),
         tokens=sum(len(row.input_ids) for batch in batches for row in batch),
