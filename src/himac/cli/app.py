@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from himac import __version__
-from himac.errors import HimacError, InterruptedRunError
+from himac.errors import HimacError, InterruptedRunError, OutOfMemoryError
 from himac.inert import inert, inert_warnings
 
 _LONGEST = 4000
@@ -325,6 +325,15 @@ def main() -> None:
         if error.errno is None:
             raise
         _fail(f"{os.strerror(error.errno)}{place}; make the path readable and writable and run the command again", 5)
+    except (MemoryError, RuntimeError) as error:
+        from himac.models.memory import ran_out
+
+        if not ran_out(error):
+            raise
+        _fail(
+            "the command ran out of memory; lower eval.max_live or engine.cache_tokens, or take a smaller model",
+            OutOfMemoryError.exit_code,
+        )
 
 
 def _fail(message: str, code: int) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from himac.cli.app import main
 from himac.cli.out_of_memory import memory_explained
 from himac.cli.train import run_training
 from himac.config import Config
@@ -75,3 +76,14 @@ def test_the_run_goes_on_with_the_settings_that_were_named(
     run_training(less, tmp_path / "run", resume=True)
     records = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [record["phase"] for record in records] == ["macro", "micro", "eval"]
+
+
+@pytest.mark.parametrize("fail", [python, cuda, cpu])
+def test_whatever_the_command(
+    fail: Callable[[], None], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("himac.cli.app.app", fail)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == OutOfMemoryError.exit_code
+    assert capsys.readouterr().err.startswith("error: the command ran out of memory; lower eval.max_live")
