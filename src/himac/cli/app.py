@@ -183,7 +183,7 @@ def play(
 
 @app.command()
 def export(
-    run: Annotated[Path, typer.Argument(help="Run directory: its latest checkpoint.")],
+    run: Annotated[Path, typer.Argument(help="A run: its latest checkpoint, or RUN@30.")],
     output: Annotated[Path, typer.Argument(help="Model directory to create.")],
     model: Annotated[
         Path | None,
@@ -260,7 +260,6 @@ def data(
     data_command(benchmark, path)
 
 
-
 @app.command("new-env")
 def new_env(
     name: Annotated[str, typer.Argument(help="Of the package: small letters, digits, underscores.")],
@@ -286,7 +285,6 @@ def doctor(
     from himac.cli.doctor import doctor_command
 
     doctor_command(config, overrides or [], gpu)
-
 
 
 @app.command("check-env")

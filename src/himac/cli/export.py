@@ -17,10 +17,9 @@ def export_command(run: Path, output: Path, checkpoint: Path | None, merge: bool
     """Write the weights and the tokenizer of a checkpoint, without what only training needs."""
     if output.exists():
         raise ConfigError(f"{output} exists already; choose a new directory or remove it")
-    if not run.is_dir():
-        raise ConfigError(f"there is no run directory {run}; give a directory of `himac train`")
     chosen = choose(run, checkpoint)
-    assert chosen.model is not None
+    if chosen.config == run or chosen.model is None:
+        raise ConfigError(f"there is no run directory {run}; give a directory of `himac train`")
     check_model_path(str(chosen.model))
     _write(load_config(chosen.config), chosen.model, output, merge)
     kind = "adapter" if is_adapter(output) else "model"

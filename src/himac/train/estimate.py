@@ -14,7 +14,7 @@ from typing import Any
 from himac.config import Config, InitConfig, ModelConfig
 from himac.config_file import parse_config
 from himac.models.skeleton import kept_bytes, skeleton
-from himac.train.factory import learner_config
+from himac.train.factory import learner_settings
 from himac.train.forward import logits_at_once, runs_bf16
 
 _PROBE_TOKENS = 64
@@ -136,7 +136,7 @@ def memory(config: Config, device: str = "cpu") -> Memory:
     parts = 2 if learner.apart and not config.algo.value_heads else 1
     copies = 4 * size.trained * (1 if parts == 1 else parts + 1) if masters else 0
     states = (8 if learner.optimizer == "adamw" else 4) * size.trained * parts
-    copied = learner_config(config, total_steps=1).needs_reference and not adapted(config)
+    copied = learner_settings(config, total_steps=1).needs_reference and not adapted(config)
     away = learner.offload_reference and device != "cpu"
     tokens = max(learner.max_tokens_per_microbatch, context)
     again = size.layer if learner.gradient_checkpointing else 0.0
@@ -190,7 +190,7 @@ def seconds(config: Config, flops: float, bandwidth: float, device: str = "cpu")
         + size.trained / size.parameters
         + (1.0 / max(1, learner.gradient_checkpointing)) * bool(learner.gradient_checkpointing)
     )
-    reference = float(learner_config(config, total_steps=1).needs_reference)
+    reference = float(learner_settings(config, total_steps=1).needs_reference)
     live = min(config.train.max_live, episodes)
     said = _SAID * tokens
     step = max(live * forward, size.parameters * size.weight_bytes / bandwidth)

@@ -7,7 +7,7 @@ import random
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -232,9 +232,13 @@ def warmstart(
 def _identity(source: str, settings: LearnerSettings, batches: Sequence[Sequence[Row]]) -> str:
     """Hash of everything that the final weights follow from."""
     # What only bounds memory may change on the way.
-    same = replace(
-        settings, max_tokens_per_microbatch=1, gradient_checkpointing=0, loss_chunk=None, offload_reference=False
-    )
+    bounds = {
+        "max_tokens_per_microbatch": 1,
+        "gradient_checkpointing": 0,
+        "loss_chunk": None,
+        "offload_reference": False,
+    }
+    same = settings.model_copy(update=bounds)
     digest = hashlib.sha256(f"{source} {same}".encode())
     for batch in batches:
         digest.update(f"batch of {len(batch)}".encode())
