@@ -43,8 +43,16 @@ MEANINGS = {
     "model.path": "Hugging Face model directory to start from. Empty: `train` makes a model and warm-starts it first.",
     "model.dtype": "Number type of the weights, for sampling and for training.",
     "model.device": "Where the model runs. `auto` takes a GPU when there is one.",
+    "model.lora.rank": "Of the two factors of each adapted matrix.",
+    "model.lora.alpha": "The adapter is scaled by `alpha / rank`.",
+    "model.lora.dropout": "Share of the adapter's inputs that an update leaves out.",
+    "model.lora.targets": "Layers with an adapter: names, or every linear layer of the decoder.",
+    "model.lora.modules_to_save": "Modules that are trained whole beside it, such as `[norm]`.",
     "engine.name": "`local` loads `model.path`, `vllm` samples with it through vLLM (see vllm.md), `openai` asks "
     "a chat endpoint (see prompting.md).",
+    "engine.cache_tokens": "Tokens whose keys and values are kept, of all episodes together: at least one context. "
+    "Requests that do not fit wait, and a younger one gives its place up to an older one, to be encoded again later. "
+    "Null: what the free memory holds.",
     "engine.model": "The model's name at the endpoint.",
     "engine.base_url": "Address of the endpoint. Empty: the variable `OPENAI_BASE_URL`, else OpenAI's own.",
     "engine.key_variable": "Environment variable that holds the key. The key is never logged or saved.",
@@ -218,6 +226,11 @@ MEANINGS = {
     "train.learner.value_lr": "Learning rate of the critic's own layer, as a multiple of `lr`.",
     "train.learner.value_warmup": "Updates at the start in which the critic's own layer alone is trained.",
     "train.learner.precision": "Of the update. `bf16` is autocast: the weights stay as they are. `auto`: if fast here.",
+    "train.learner.gradient_checkpointing": "Compute every n-th layer again in the backward pass instead of keeping "
+    "what it computed: 1 for each of them. A third more time for a fraction of the memory. 0 is off.",
+    "train.learner.loss_chunk": "Tokens whose logits exist at once. The result does not depend on it. Null: as many as "
+    "fit into half a gigabyte.",
+    "train.learner.offload_reference": "Keep the reference model in the memory of the CPU while it is not asked.",
     "train.learner.freeze_vision": "Leave the vision tower of a model that sees pictures as it is.",
     "train.eval_every": "Iterations between evaluations. 0 evaluates at the end only.",
     "train.eval_tasks": "Tasks of an evaluation, the same in every run. Null takes the whole split.",

@@ -55,12 +55,26 @@ ALGORITHMS = Registry(
 DEFAULT_ENGINE, DEFAULT_ALGORITHM = "local", "himac"
 
 
+class LoraConfig(Settings):
+    """A low-rank adapter that is trained in place of the weights (needs `himac[lora]`). Null: the weights are trained.
+
+    Pictures are encoded by the model's own tower, which has no adapter.
+    """
+
+    rank: Positive = 16
+    alpha: Annotated[float, Field(gt=0)] = 32.0
+    dropout: Decay = 0.0
+    targets: Literal["all-linear"] | tuple[str, ...] = "all-linear"
+    modules_to_save: tuple[str, ...] = ()
+
+
 class ModelConfig(Settings):
     """The starting weights and how they are held."""
 
     path: str = ""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    lora: LoraConfig | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,6 +277,11 @@ class AlgoConfig(Registered):
         """Whether the algorithm itself asks for the frozen starting weights."""
         return False
 
+    @property
+    def episodes(self) -> int:
+        """Sampled in an iteration, those that take the place of others left out; 0: nobody knows beforehand."""
+        return 0
+
     def resolved(self) -> AlgoConfig:
         """What is trained, where a switch makes another algorithm of this one."""
         return self
@@ -358,6 +377,9 @@ class LearnerConfig(Settings):
     value_lr: Annotated[float, Field(gt=0)] = 10.0
     value_warmup: NonNegative = 0
     precision: Literal["fp32", "bf16", "auto"] = "fp32"
+    gradient_checkpointing: NonNegative = 0
+    loss_chunk: Positive | None = None
+    offload_reference: bool = False
     freeze_vision: bool = True
 
 

@@ -6,7 +6,14 @@ from himac.config import Config
 from himac.errors import ConfigError
 
 BUDGET = ("train.env_steps", "train.iterations")
-MACHINE = ("threads", "train.rollout_workers", "engine")
+MEMORY = (
+    "engine.cache_tokens",
+    "train.learner.gradient_checkpointing",
+    "train.learner.loss_chunk",
+    "train.learner.max_tokens_per_microbatch",
+    "train.learner.offload_reference",
+)
+MACHINE = ("threads", "train.rollout_workers", "engine", *MEMORY)
 """How a run is computed, not what: a rerun gives the same numbers with the same values, nearly the same with others,
 and with another engine other draws of the same distributions."""
 

@@ -58,6 +58,12 @@ class EndpointError(HimacError):
     exit_code = 9
 
 
+class OutOfMemoryError(HimacError):
+    """There is not enough memory; the message names settings that take less."""
+
+    exit_code = 10
+
+
 class InterruptedRunError(HimacError):
     """The user pressed Ctrl-C."""
 

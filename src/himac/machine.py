@@ -12,6 +12,7 @@ from typing import Any
 _ARITHMETIC = re.compile(r"avx|amx|fma|f16c|asimd|sve|bf16|i8mm")
 _SETTINGS = ("ATEN_CPU_CAPABILITY", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "ONEDNN_MAX_CPU_ISA")
 _CPUINFO = Path("/proc/cpuinfo")
+_MEMORY_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
 def machine() -> dict[str, Any]:
@@ -48,6 +49,15 @@ def in_words(found: dict[str, Any]) -> str:
     torch = found.get("torch")
     arithmetic = f", {torch['capability']} with {torch['threads']} thread(s)" if torch else ""
     return f"{found['processor']} ({found['architecture']}), {found['cores']} core(s){arithmetic}"
+
+
+def memory_bytes() -> int:
+    """Memory that this process may use: the machine's, or less where a container limits it."""
+    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    try:
+        return min(total, int(_MEMORY_LIMIT.read_text(encoding="ascii")))
+    except (OSError, ValueError):  # none, or "max"
+        return total
 
 
 def _cpuinfo() -> dict[str, str]:

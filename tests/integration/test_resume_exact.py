@@ -18,9 +18,10 @@ import torch
 
 import himac.cli.train
 from himac.cli.train import run_training
-from himac.config import Config
+from himac.config import Config, LoraConfig
 from himac.config_file import parse_config
 from himac.models import loading, vision
+from himac.models.folder import ADAPTER_WEIGHTS
 from himac.rollout.runtime import build_benchmark, build_runtime
 from himac.train import diagnosis, trainer
 from himac.train.checkpoint import save_model
@@ -79,7 +80,7 @@ def _any_machine_sees_the_order(monkeypatch: pytest.MonkeyPatch) -> None:
 def content(run: Path) -> dict[str, bytes]:
     """What must be equal to the byte: the metrics, the recorded episodes and the last weights."""
     last = run / "checkpoints" / (run / "checkpoints" / "latest").read_text().strip()
-    names = "model.safetensors", VALUE_FILE
+    names = "model.safetensors", ADAPTER_WEIGHTS, VALUE_FILE
     files = [run / "metrics.jsonl", run / "episodes.jsonl", *(last / name for name in names)]
     return {path.name: path.read_bytes() for path in files if path.exists()}
 
@@ -155,6 +156,26 @@ def test_resumed_with_workers(
     algorithm: str, part: str, settings: dict[str, Any], imitator: Callable[[str], Path], tmp_path: Path
 ) -> None:
     check(configuration(algorithm, imitator(algorithm), 2, **{part: settings}), tmp_path)
+
+
+def adapting(algorithm: str, model: Path, **more: dict[str, Any]) -> Config:
+    """The same with an adapter, of which dropout takes a part in every step."""
+    config = configuration(algorithm, model, **more)
+    lora = LoraConfig(rank=4, dropout=0.1)
+    return config.model_copy(update={"model": config.model.model_copy(update={"lora": lora})})
+
+
+def test_an_adapter_is_resumed_too(imitator: Callable[[str], Path], tmp_path: Path) -> None:
+    records = check(adapting("himac", imitator("himac")), tmp_path)
+    assert any(record["kl"] > 0 for record in records if record["kind"] == "train")
+    last = tmp_path / "whole" / "checkpoints" / "step-000002-0"
+    assert (last / ADAPTER_WEIGHTS).is_file()
+    assert not (last / "model.safetensors").exists()
+
+
+@pytest.mark.slow
+def test_an_adapter_is_resumed_with_workers(imitator: Callable[[str], Path], tmp_path: Path) -> None:
+    check(adapting("himac", imitator("himac"), train={"rollout_workers": 2}), tmp_path)
 
 
 @pytest.mark.slow

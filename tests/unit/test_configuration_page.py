@@ -9,7 +9,17 @@ from typing import Any
 
 import pytest
 
-from himac.config import ALGORITHMS, ENGINES, Config, InitConfig, VisionInitConfig, algorithm_settings, engine_settings
+from himac.config import (
+    ALGORITHMS,
+    ENGINES,
+    Config,
+    InitConfig,
+    LoraConfig,
+    ModelConfig,
+    VisionInitConfig,
+    algorithm_settings,
+    engine_settings,
+)
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
@@ -39,10 +49,10 @@ def test_the_page_is_up_to_date(script: dict[str, Any]) -> None:
 
 def test_every_key_is_explained_once_and_no_other(script: dict[str, Any]) -> None:
     algorithms = [algorithm_settings(name) for name in ALGORITHMS.builtin]
-    seeing = InitConfig(vision=VisionInitConfig())
-    trees = [
-        leaves(Config(algo=algorithm(), init=seeing).model_dump(exclude={"engine"})) for algorithm in algorithms
-    ] + [leaves({"engine": settings().model_dump()}) for settings in map(engine_settings, ENGINES.builtin)]
+    whole = {"init": InitConfig(vision=VisionInitConfig()), "model": ModelConfig(lora=LoraConfig())}
+    trees = [leaves(Config(algo=algorithm(), **whole).model_dump(exclude={"engine"})) for algorithm in algorithms] + [
+        leaves({"engine": settings().model_dump()}) for settings in map(engine_settings, ENGINES.builtin)
+    ]
     keys = set().union(*trees)
     assert keys == set(script["MEANINGS"])
     rows = [line.split("`")[1] for line in script["render"]().splitlines() if line.startswith("| `")]

@@ -14,7 +14,7 @@ import pytest
 
 import himac
 from himac.algos.himac import HimacConfig
-from himac.config_file import load_config
+from himac.config_file import difference, load_config
 from himac.renamed import RENAMED
 from himac.rollout.runtime import build_benchmark
 from himac.train.factory import check_training
@@ -51,7 +51,7 @@ def test_no_shipped_file_has_a_former_name() -> None:
 
 
 @pytest.mark.parametrize(
-    ("benchmark", "view", "step_limit", "context"), [("alfworld", "full", 50, 2560), ("webshop", "text", 15, 4608)]
+    ("benchmark", "view", "step_limit", "context"), [("alfworld", "full", 50, 8192), ("webshop", "text", 15, 16384)]
 )
 @pytest.mark.parametrize("size", ["1.5b", "7b"])
 def test_the_papers_settings(benchmark: str, view: str, step_limit: int, context: int, size: str) -> None:
@@ -66,6 +66,14 @@ def test_the_papers_settings(benchmark: str, view: str, step_limit: int, context
     assert (learner.kl_kind, learner.kl_coef, learner.max_grad_norm) == ("k3", 0.01, 1.0)
     assert learner.clip_low == learner.clip_high == 0.2
     assert (config.model.dtype, config.model.path, config.eval.temperature) == ("bfloat16", "", 0.4)
+
+
+@pytest.mark.parametrize("name", ["alfworld/qwen2.5-1.5b", "alfworld/qwen2.5-7b", "webshop/qwen2.5-1.5b"])
+def test_an_adapter_differs_in_nothing_but_itself(name: str) -> None:
+    whole, lora = (load_config(ROOT / "configs" / f"{name}{end}.yaml") for end in ("", "-lora"))
+    assert lora.model.lora is not None
+    different = {line.split(" ")[0] for line in difference(whole, lora, ("model.lora", "engine"))}
+    assert different == {"train.learner.lr", "train.learner.offload_reference"}
 
 
 def test_every_direct_dependency_is_pinned() -> None:

@@ -26,6 +26,10 @@ class FlatAlgoConfig(AlgoConfig):
     resample: NonNegative = 0
 
     @property
+    def episodes(self) -> int:
+        return self.tasks * self.group_size
+
+    @property
     def equal_returns_teach(self) -> bool:
         """Whether something can be learned from a group whose returns are all equal."""
         return False

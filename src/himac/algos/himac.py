@@ -45,6 +45,10 @@ class HimacConfig(AlgoConfig):
     step_weight: Annotated[float, Field(ge=0)] = 0.0
     gamma: Discount = 0.95
 
+    @property
+    def episodes(self) -> int:
+        return self.tasks * (self.num_blueprints * (1 + self.score_executions) + self.num_rollouts)
+
     def resolved(self) -> AlgoConfig:
         if self.hierarchy:
             return self

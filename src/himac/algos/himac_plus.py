@@ -52,6 +52,10 @@ class HimacPlusConfig(AlgoConfig):
     branches: NonNegative = 0
     resample: NonNegative = 0
 
+    @property
+    def episodes(self) -> int:
+        return self.tasks * (self.num_blueprints * self.num_rollouts + self.branches)
+
 
 Subgoals = tuple[str, ...]
 

@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from himac import __version__
-from himac.errors import HimacError, InterruptedRunError
+from himac.errors import HimacError, InterruptedRunError, OutOfMemoryError
 from himac.inert import inert, inert_warnings
 
 _LONGEST = 4000
@@ -182,6 +182,30 @@ def play(
 
 
 @app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="A run: its latest checkpoint, or RUN@30.")],
+    output: Annotated[
+        Path | None, typer.Argument(help="Directory to create. Default with --inspect: inspect/ in the run.")
+    ] = None,
+    model: Annotated[
+        Path | None,
+        typer.Option("--model", help="Another checkpoint, such as RUN/checkpoints/best.", callback=_pointed),
+    ] = None,
+    merge: Annotated[bool, typer.Option("--merge", help="Add an adapter to its base and write a whole model.")] = False,
+    inspect: Annotated[
+        bool, typer.Option("--inspect", help="Write the episodes as logs for `inspect view`, of a folder of runs too.")
+    ] = False,
+) -> None:
+    """Write the policy of a run as a Hugging Face model directory, or its adapter as PEFT reads it."""
+    from himac.cli.export import export_command, inspect_command
+
+    if inspect:
+        inspect_command(run, output)
+    else:
+        export_command(run, output, model, merge)
+
+
+@app.command()
 def demo(
     overrides: Overrides = None,
     run_dir: RunDir = None,
@@ -261,18 +285,6 @@ def view(
     view_command(path, port, show)
 
 
-@app.command()
-def export(
-    path: Annotated[Path, typer.Argument(help="Run directory, or a folder of them.")],
-    inspect: Annotated[bool, typer.Option("--inspect", help="As logs of Inspect AI, for `inspect view`.")] = False,
-    output: Annotated[Path | None, typer.Option("--output", help="Folder. Default: inspect/ in the path.")] = None,
-) -> None:
-    """Write the episodes of runs for other viewers."""
-    from himac.cli.export import export_command
-
-    export_command(path, output, inspect)
-
-
 @app.command("new-env")
 def new_env(
     name: Annotated[str, typer.Argument(help="Of the package: small letters, digits, underscores.")],
@@ -282,6 +294,22 @@ def new_env(
     from himac.cli.new_env import new_env_command
 
     new_env_command(name, output)
+
+
+@app.command()
+def doctor(
+    config: Annotated[
+        Path | None, typer.Argument(help="Configuration file, or a run directory. Default: the installation only.")
+    ] = None,
+    overrides: Overrides = None,
+    gpu: Annotated[
+        float | None, typer.Option(min=0.1, help="Memory in GB of a GPU that is not here, to estimate for.")
+    ] = None,
+) -> None:
+    """Tell versions, devices and missing extras, and the memory and time that a configuration takes."""
+    from himac.cli.doctor import doctor_command
+
+    doctor_command(config, overrides or [], gpu)
 
 
 @app.command("check-env")
@@ -320,6 +348,15 @@ def main() -> None:
         if error.errno is None:
             raise
         _fail(f"{os.strerror(error.errno)}{place}; make the path readable and writable and run the command again", 5)
+    except (MemoryError, RuntimeError) as error:
+        from himac.models.memory import ran_out
+
+        if not ran_out(error):
+            raise
+        _fail(
+            "the command ran out of memory; lower eval.max_live or engine.cache_tokens, or take a smaller model",
+            OutOfMemoryError.exit_code,
+        )
 
 
 def _fail(message: str, code: int) -> None:

@@ -13,7 +13,8 @@ from typing import Any
 from himac.agents.describer import REQUEST
 from himac.agents.hiper import RULES
 from himac.agents.parsing import format_blueprint
-from himac.cli.console import console, progress_bar
+from himac.cli.console import console, percent, progress_bar
+from himac.cli.out_of_memory import memory_explained
 from himac.config import Config
 from himac.config_file import load_config
 from himac.envs.base import Benchmark, demonstrations
@@ -46,7 +47,9 @@ def warmstart_command(
             raise ConfigError(f"{kept} holds a warm start that did not end; go on with --resume or remove it")
         benchmark = build_benchmark(config)
         try_environment(config, benchmark, [first_task(benchmark, config.env.train_split)])
-        warm_model(config, benchmark, path, output)
+        based = config.model_copy(update={"model": config.model.model_copy(update={"path": path})})
+        with memory_explained(based, "the warm start"):
+            warm_model(based, benchmark, path, output)
 
 
 def make_model(config: Config, benchmark: Benchmark, output: Path) -> None:
@@ -69,10 +72,12 @@ def warm_model(config: Config, benchmark: Benchmark, model: str, output: Path) -
     One that was killed goes on from its last checkpoint.
     """
     from himac.train.checkpoint import save_model
+    from himac.train.diagnosis import TOO_LONG
     from himac.train.warmstart import Unfinished, warmstart
 
     kept = Unfinished.at(_unfinished(output), model)
-    with build_runtime(config, kept.model, benchmark=benchmark) as runtime, progress_bar() as bar:
+    based = config.model_copy(update={"model": config.model.model_copy(update={"path": model})})
+    with build_runtime(based, kept.model, benchmark=benchmark, trained=True) as runtime, progress_bar() as bar:
         console.print("warm start: writing demonstrations")
         task = bar.add_task("warm start", total=None, note="")
 
@@ -83,9 +88,16 @@ def warm_model(config: Config, benchmark: Benchmark, model: str, output: Path) -
         report = warmstart(runtime, tick, kept)
         files = {"warmstart.json": json.dumps(asdict(report), indent=2)}
         assert runtime.policy is not None
-        save_model(output, runtime.policy.model, runtime.policy.tokenizer, files=files)
+        # Whole: what is trained from here on has it for its reference.
+        save_model(output, runtime.policy.model, runtime.policy.tokenizer, files=files, merge=True)
     clear_unfinished(output)
     left_out = f" ({report.too_long} rows too long for agent.max_context left out)"
+    if report.too_long > TOO_LONG * (report.rows + report.too_long):
+        share = percent(report.too_long / (report.rows + report.too_long))
+        console.print(
+            f"warning: {share} of the rows of the demonstrations do not fit into agent.max_context and are not "
+            "learned; raise it"
+        )
     if report.replies_too_long:
         console.print(f"{report.replies_too_long} demonstrated replies are longer than the agent may say (max_tokens)")
     console.print(

@@ -10,14 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from himac.cli.console import console, percent, progress_bar
+from himac.cli.out_of_memory import memory_explained
 from himac.cli.stages import clear_unfinished, make_model, warm_model
 from himac.config import Config
 from himac.config_file import difference, dump_config, flatten, load_config
 from himac.continuing import BUDGET, MACHINE, check_budget
 from himac.envs.base import Benchmark
 from himac.envs.pool import EnvResult
-from himac.errors import CheckpointError
+from himac.errors import CheckpointError, ConfigError
 from himac.machine import machine
+from himac.models.folder import is_adapter
 from himac.rollout.preflight import check_room, first_task, try_environment
 from himac.rollout.runtime import build_benchmark, build_runtime, check_model_path
 from himac.store.atomic import WriteGuard, clean, write_text
@@ -45,6 +47,11 @@ def run_training(config: Config, run_dir: Path, resume: bool) -> None:
     check_trackers(config.train.trackers)
     if config.model.path:
         check_model_path(config.model.path)
+        if is_adapter(Path(config.model.path)):
+            raise ConfigError(
+                f"{config.model.path} is an adapter, and training starts from a whole model; make one of it with "
+                "`himac export --merge`"
+            )
     else:
         check_taught(config)
     _check_place(run_dir, resume)
@@ -54,8 +61,9 @@ def run_training(config: Config, run_dir: Path, resume: bool) -> None:
         splits = dict.fromkeys((config.env.train_split, config.env.eval_split))
         opening, *_ = try_environment(config, benchmark, [first_task(benchmark, split) for split in splits])
         _prepare(config, run_dir, resume)  # what describes the machine imports torch
-        start = _starting_model(config, benchmark, run_dir)
-        _reinforce(config, benchmark, start, run_dir, opening)
+        with memory_explained(config, "training"):
+            start = _starting_model(config, benchmark, run_dir)
+            _reinforce(config, benchmark, start, run_dir, opening)
 
 
 def _check_place(run_dir: Path, resume: bool) -> None:
@@ -94,9 +102,13 @@ def _starting_model(config: Config, benchmark: Benchmark, run_dir: Path) -> str:
         clean(run_dir)  # of a run that was killed while it wrote the model
         make_model(config, benchmark, made)
     if not warmed.exists():
-        warm_model(config, benchmark, str(made), warmed)
+        warm_model(_model(config, lora=None), benchmark, str(made), warmed)  # from nothing: all of it has to learn
     clear_unfinished(warmed)  # of a run that was killed while it did so
     return str(warmed)
+
+
+def _model(config: Config, **changes: Any) -> Config:
+    return config.model_copy(update={"model": config.model.model_copy(update=changes)})
 
 
 def _reinforce(config: Config, benchmark: Benchmark, start: str, run_dir: Path, opening: EnvResult) -> None:
@@ -110,10 +122,11 @@ def _reinforce(config: Config, benchmark: Benchmark, start: str, run_dir: Path, 
         check_lines(run_dir, latest)
     path = str(latest.model_dir) if latest else start
     live, workers = config.train.max_live, config.train.rollout_workers
-    with build_runtime(config, path, live, benchmark, workers) as runtime, progress_bar() as bar:
+    based = _model(config, path=start)  # what a checkpoint's adapter belongs to
+    with build_runtime(based, path, live, benchmark, workers, trained=True) as runtime, progress_bar() as bar:
         check_room(runtime, opening)
         reference = None
-        if latest and learner_settings(config, total_steps=1).needs_reference:
+        if latest and config.model.lora is None and learner_settings(config, total_steps=1).needs_reference:
             reference = Policy.load(start, config.model).model
         assert runtime.policy is not None
         learner = make_learner(runtime.policy, config, reference, total_steps=planned_steps(config, runtime))
@@ -151,7 +164,10 @@ def _note(entry: dict[str, Any]) -> str:
     """A record in a few words."""
     if "success" not in entry:  # `algo.require_positive` found no blueprint worth executing
         return f"{entry['phase']}: no episodes"
-    return f"{entry['phase']}: success {percent(entry['success'])}, return {entry['return_mean']:.2f}"
+    cut = entry.get("segments_too_long", 0.0)
+    return f"{entry['phase']}: success {percent(entry['success'])}, return {entry['return_mean']:.2f}" + (
+        f", {percent(cut)} of the segments too long" if cut else ""
+    )
 
 
 def _environment(config: Config) -> dict[str, Any]:

@@ -11,13 +11,16 @@ import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+from transformers.modeling_layers import GradientCheckpointingLayer
 
-from himac.errors import ModelError
+from himac.errors import ConfigError, ModelError
 from himac.models.attention import PackedPlan, enable_attention, forward_with_plan, restarting_positions
 from himac.models.vision import insert, packed_pictures, processor, rope_positions, sees_pictures
 from himac.scene import Image, Placed
@@ -129,6 +132,31 @@ def evaluating(model: Any) -> Iterator[None]:
     finally:
         if training:
             model.train()
+
+
+@contextmanager
+def recomputed(model: Any, every: int) -> Iterator[None]:
+    """Every n-th decoder layer keeps its input alone and is computed again in the backward pass; 0: none does.
+
+    Raises:
+        ConfigError: The architecture has no layers that can.
+    """
+    layers: list[Any] = [one for one in model.get_decoder().modules() if isinstance(one, GradientCheckpointingLayer)]
+    if every and not layers:
+        raise ConfigError(
+            f"{type(model).__name__} has no layers that can be computed again; set "
+            "train.learner.gradient_checkpointing=0"
+        )
+    chosen = layers[::every] if every else []
+    for layer in chosen:
+        # The flag of the layer itself: what is inside stays in evaluation mode, without dropout.
+        layer._gradient_checkpointing_func = partial(checkpoint, use_reentrant=False)
+        layer.gradient_checkpointing = layer.training = True
+    try:
+        yield
+    finally:
+        for layer in chosen:
+            layer.gradient_checkpointing = layer.training = False
 
 
 class _ProbePlan(PackedPlan):

@@ -26,13 +26,15 @@ from transformers.utils import logging as transformers_logging
 
 from himac.errors import ConfigError, ModelError
 from himac.files import read_json
+from himac.models.adapter import has_adapter, merged_weights, save_adapter
 from himac.models.attention import enable_attention
 from himac.models.folder import check_model_folder
 from himac.models.image_tokenizer import ImageTokenizer
+from himac.models.memory import ran_out
 from himac.models.vision import PROCESSOR, ImageProcessor
 from himac.models.weights import not_finite
 
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _NOTHING_FOREIGN: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 
@@ -52,14 +54,14 @@ def load_model(path: str | Path, dtype: str = "float32", device: str = "cpu") ->
         ModelError: The directory, its configuration, weights or tokenizer are missing or unusable.
         ConfigError: `dtype` or `device` is unknown or not available.
     """
-    if dtype not in _DTYPES:
-        raise ConfigError(f"dtype {dtype!r} is unknown; choose one of {', '.join(_DTYPES)}.")
+    if dtype not in DTYPES:
+        raise ConfigError(f"dtype {dtype!r} is unknown; choose one of {', '.join(DTYPES)}.")
     target = resolve_device(device)
     folder = Path(path)
     check_model_folder(folder)
-    config = _load_config(folder)
+    config = load_config(folder)
     tokenizer = _load_tokenizer(folder)
-    sees = _sees_pictures(config)
+    sees = reads_pictures(config)
     processor = _load_processor(folder) if sees else None
     auto: Any = AutoModelForImageTextToText if sees else AutoModelForCausalLM
     if target.type == "cpu":
@@ -69,12 +71,14 @@ def load_model(path: str | Path, dtype: str = "float32", device: str = "cpu") ->
             loaded: Any = auto.from_pretrained(
                 folder,
                 config=config,
-                dtype=_DTYPES[dtype],
+                dtype=DTYPES[dtype],
                 output_loading_info=True,
                 weights_only=True,
                 **_NOTHING_FOREIGN,
             )
     except Exception as error:
+        if ran_out(error):
+            raise
         reason = _first_line(error)
         raise ModelError(f"The weights in {folder} cannot be loaded ({reason}); save the model again.") from error
     model, info = loaded
@@ -140,15 +144,25 @@ def quiet() -> Iterator[None]:
             bars.enable_progress_bar()
 
 
-def save_weights(folder: Path, model: Any, tokenizer: Any | None = None) -> None:
-    """Write what `load_model` reads into a folder."""
+def save_weights(folder: Path, model: Any, tokenizer: Any | None = None, *, merge: bool = False) -> None:
+    """Write what `load_model` reads into a folder, or the adapter of a model that has one.
+
+    Args:
+        merge: Write a whole model, the adapter added to its weights.
+    """
     with quiet():
-        model.save_pretrained(folder)
+        if not has_adapter(model):
+            model.save_pretrained(folder)
+        elif merge:
+            model.save_pretrained(folder, state_dict=dict(merged_weights(model)))
+        else:
+            save_adapter(folder, model)
     if tokenizer is not None:
         tokenizer.save_pretrained(folder)
 
 
-def _load_config(folder: Path) -> Any:
+def load_config(folder: Path) -> Any:
+    """The architecture that a model directory describes; raises `ModelError` for an unknown or broken one."""
     try:
         config = AutoConfig.from_pretrained(folder, **_NOTHING_FOREIGN)
         config._attn_implementation = None  # a file could name a kernel that is loaded from elsewhere
@@ -157,14 +171,14 @@ def _load_config(folder: Path) -> Any:
             f"The architecture described by {folder / 'config.json'} is unknown or broken ({_first_line(error)}); "
             "use a causal language model that the installed transformers supports."
         ) from error
-    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING and not _sees_pictures(config):
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING and not reads_pictures(config):
         raise ModelError(
             f"{folder} holds a {config.model_type!r} model, which is no causal language model; choose one that is."
         )
     return config
 
 
-def _sees_pictures(config: Any) -> bool:
+def reads_pictures(config: Any) -> bool:
     """Whether it describes a model of images and text with placeholders of one kind."""
     return (
         type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from himac.config import ModelConfig
+from himac.config import LoraConfig, ModelConfig
+from himac.models.folder import base_of, is_adapter
 
 Weights = Mapping[str, Any] | Iterable[tuple[str, Any]]
 """Tensors by Hugging Face names; a pair at a time, so that they need not all be in one place."""
@@ -42,10 +43,25 @@ class Policy:
 
     @classmethod
     def load(cls, path: str | Path, settings: ModelConfig) -> Policy:
-        """The policy in a model directory; see `loading.load_model`."""
+        """The policy in a model directory, see `loading.load_model`, or an adapter on its base (`model.path`)."""
         from himac.models.loading import load_model
 
-        return cls(*load_model(path, settings.dtype, settings.device))
+        folder = Path(path)
+        if not is_adapter(folder):
+            return cls(*load_model(path, settings.dtype, settings.device))
+        named = "" if settings.path == str(path) else settings.path
+        policy = cls(*load_model(base_of(folder, named), settings.dtype, settings.device))
+        from himac.models.adapter import load_adapter
+
+        load_adapter(policy.model, folder)
+        return policy
+
+    def adapt(self, settings: LoraConfig, seed: int) -> None:
+        """Train an adapter in place of the weights: the one it was loaded with, or a new one."""
+        from himac.models.adapter import add_adapter, has_adapter
+
+        if not has_adapter(self.model):
+            add_adapter(self.model, settings, seed)
 
     @property
     def end_ids(self) -> list[int]:
@@ -54,5 +70,12 @@ class Policy:
         return [ends] if isinstance(ends, int) else list(ends or ())
 
     def hand_to(self, sampler: WeightSync) -> None:
-        """Give the present weights to what samples."""
-        sampler.load_weights(self.model.state_dict(), self.version)
+        """Give the present weights to what samples; one that has this very model needs to know the version only."""
+        from himac.models.adapter import has_adapter, merged_weights
+
+        weights: Weights = self.model.state_dict()
+        if getattr(sampler, "model", None) is self.model:
+            weights = ()
+        elif has_adapter(self.model):
+            weights = merged_weights(self.model)
+        sampler.load_weights(weights, self.version)

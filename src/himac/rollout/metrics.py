@@ -1,4 +1,4 @@
-"""Figures of a phase's episodes beyond success: degenerate groups, distinct blueprints."""
+"""Figures of a phase's episodes beyond success: degenerate groups, distinct blueprints, cut segments."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from himac.rollout.returns import all_equal
-from himac.types import Group
+from himac.types import Episode, Group, StopReason
 
 
 def group_metrics(groups: Sequence[Group]) -> dict[str, float]:
@@ -31,3 +31,10 @@ def group_metrics(groups: Sequence[Group]) -> dict[str, float]:
         ]
         metrics["distinct_blueprints"] = float(np.mean(shares))
     return metrics
+
+
+def context_metrics(episodes: Sequence[Episode]) -> dict[str, float]:
+    """Share of the segments that the longest context cut off, with the episode; nothing without segments."""
+    segments = sum(len(episode.segments) for episode in episodes)
+    cut = sum(episode.stop is StopReason.CONTEXT_LIMIT for episode in episodes)
+    return {"segments_too_long": cut / segments} if segments else {}

@@ -98,6 +98,8 @@ def build_runtime(
     max_live: int = 64,
     benchmark: Benchmark | None = None,
     workers: int = 1,
+    *,
+    trained: bool = False,
 ) -> Runtime:
     """Load the model and wire the parts.
 
@@ -105,6 +107,7 @@ def build_runtime(
         model_path: Replaces `config.model.path`.
         max_live: Episodes under way at once in a process.
         workers: Processes that run episodes, this one included.
+        trained: The model is to be trained: by the adapter of `model.lora`, where there is one.
     """
     benchmark = benchmark or build_benchmark(config)
     policy = None
@@ -116,6 +119,8 @@ def build_runtime(
 
             torch.set_num_threads(config.threads)
         policy = Policy.load(path, config.model)
+        if trained and config.model.lora is not None:
+            policy.adapt(config.model.lora, derive_seed(config.seed, "adapter"))
     elif model_path is not None:
         raise ConfigError("--model is a directory for engine.name=local; name the endpoint's model in engine.model")
     return assemble(config, benchmark, policy, max_live, workers)

@@ -5,7 +5,7 @@ run_dir/
   checkpoints/
     latest                   name of the newest checkpoint
     best                     name of the one with the best evaluation
-    <name>/                  a Hugging Face model directory with its tokenizer, plus
+    <name>/                  a Hugging Face model directory with its tokenizer, or the adapter of `model.lora`, plus
       state.tensors          optimiser, value heads, counters, random states: a safetensors file whose metadata is JSON
       value_head.safetensors the value heads of a method with a critic
       manifest.json          size and CRC-32 of every file
@@ -222,7 +222,12 @@ def _names(root: Path) -> list[str]:
 
 
 def save_model(
-    path: str | Path, model: Any, tokenizer: Any | None = None, files: Mapping[str, str] | None = None
+    path: str | Path,
+    model: Any,
+    tokenizer: Any | None = None,
+    files: Mapping[str, str] | None = None,
+    *,
+    merge: bool = False,
 ) -> Path:
     """Write a Hugging Face model directory (with tokenizer) that appears complete or not at all.
 
@@ -233,11 +238,12 @@ def save_model(
         model: Saved with `save_pretrained`.
         tokenizer: Saved beside the model.
         files: Further texts by file name.
+        merge: Write a whole model where there is an adapter.
     """
     target = Path(path)
 
     def fill(folder: Path) -> None:
-        save_weights(folder, model, tokenizer)
+        save_weights(folder, model, tokenizer, merge=merge)
         for name, text in (files or {}).items():
             (folder / name).write_text(text, encoding="utf-8")
 

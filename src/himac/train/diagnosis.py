@@ -26,6 +26,8 @@ STOP_SHARE, STOP_GAIN, STOP_MORE = 0.8, 0.3, 0.1
 EQUAL_GROUPS, SOLVED = 0.6, 0.9
 """Equal groups are no harm either where nearly everything is solved."""
 INVALID, INVALID_GAIN = 0.5, 0.2
+TOO_LONG = 0.01
+"""Share of what does not fit into the context above which a run is told: the long tasks are not learned."""
 
 _STOPS = {
     StopReason.FAILURE: "agent.executor.max_repeats or agent.flat.max_repeats, env.invalid_penalty",
@@ -72,6 +74,7 @@ def findings(records: Sequence[Record], config: Config) -> list[Finding]:
 
 def _present(records: Sequence[Record], phase: str, config: Config) -> Iterator[Finding]:
     """All that is wrong at the last of these records of one phase."""
+    yield from _too_long(records, phase)
     if len(records) >= WINDOW:
         yield from _kl(records, phase, config)
         yield from _invalid(records, phase)
@@ -153,6 +156,17 @@ def _invalid(records: Sequence[Record], phase: str) -> Iterator[Finding]:
             phase,
             f"{phase}: {now:.0%} of the actions are rejected by the environment ({was:.0%} earlier); raise the "
             "magnitude of env.invalid_penalty, or lower train.learner.lr",
+        )
+
+
+def _too_long(records: Sequence[Record], phase: str) -> Iterator[Finding]:
+    values = _series(records[-WINDOW:], "segments_too_long")
+    if values and (now := statistics.fmean(values)) > TOO_LONG:
+        yield Finding(
+            "too_long",
+            phase,
+            f"{phase}: {now:.1%} of the segments do not fit into agent.max_context and end their episodes; raise it, "
+            "or lower max_tokens of the replies",
         )
 
 

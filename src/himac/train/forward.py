@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -45,6 +46,7 @@ def score_tokens(
     *,
     temperature: float = 1.0,
     entropy: EntropyKind = "value",
+    chunk: int | None = None,
 ) -> TokenScores:
     """Run the packed rows through the model and score their trained tokens.
 
@@ -54,10 +56,11 @@ def score_tokens(
         hidden_Nd: What `encode` gave, when it has been called already.
         temperature: Divides the logits.
         entropy: Compute its `value`, also let its `grad` flow, or leave it out (`none`: all zeros).
+        chunk: Tokens whose logits exist at once; `None`: a number that bounds the memory.
     """
     if hidden_Nd is None:
         hidden_Nd = encode(model, batch)
-    piece = _piece(model)
+    piece = chunk or _piece(model)
     if len(batch.predict_M) <= piece:
         return TokenScores(*_score(model, hidden_Nd, batch.predict_M, batch.target_M, temperature, entropy))
     pieces = [
@@ -73,26 +76,50 @@ def encode(model: Any, batch: MicroBatch) -> Tensor:
 
 
 @torch.no_grad()
-def deviation(model: Any, reference: Any, batch: MicroBatch, *, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
-    """How far two models are apart where the trained tokens were drawn, both float32 [M].
+def deviation(
+    model: Any,
+    as_reference: Callable[[], AbstractContextManager[Any]],
+    batch: MicroBatch,
+    *,
+    temperature: float = 1.0,
+    chunk: int | None = None,
+) -> tuple[Tensor, Tensor]:
+    """How far a model is from its reference where the trained tokens were drawn, both float32 [M].
+
+    Args:
+        model: Causal language model.
+        as_reference: The reference is there inside; it may be the same model without its adapter.
+        batch: Packed rows.
+        temperature: Divides the logits.
+        chunk: See `score_tokens`.
 
     Returns:
         Hellinger distances of their distributions, and the entropy of the first model's in nats.
     """
-    hidden = [(one, encode(one, batch)) for one in (model, reference)]
+
+    def logprobs(one: Any, states_Nd: Tensor, index_M: Tensor) -> Tensor:
+        return torch.log_softmax(logits_at(one, states_Nd, index_M).float() / temperature, dim=-1)
+
+    states_Nd = encode(model, batch)
+    with as_reference() as reference:
+        reference_Nd = encode(reference, batch)
     distances, entropies = list[Tensor](), list[Tensor]()
-    for index_M in torch.split(batch.predict_M, _piece(model)):
-        policy_MV, reference_MV = (
-            torch.log_softmax(logits_at(one, states_Nd, index_M).float() / temperature, dim=-1)
-            for one, states_Nd in hidden
-        )
+    for index_M in torch.split(batch.predict_M, chunk or _piece(model)):
+        policy_MV = logprobs(model, states_Nd, index_M)
+        with as_reference() as reference:
+            reference_MV = logprobs(reference, reference_Nd, index_M)
         distances.append(hellinger(policy_MV, reference_MV))
         entropies.append(_entropy(policy_MV))
     return torch.cat(distances), torch.cat(entropies)
 
 
+def logits_at_once(vocabulary: int) -> int:
+    """Tokens whose logits fit into half a gigabyte."""
+    return max(1, _LOGITS_AT_ONCE // vocabulary)
+
+
 def _piece(model: Any) -> int:
-    return max(1, _LOGITS_AT_ONCE // int(model.config.get_text_config().vocab_size))
+    return logits_at_once(int(model.config.get_text_config().vocab_size))
 
 
 def _entropy(logprobs_MV: Tensor) -> Tensor:
@@ -119,10 +146,11 @@ def autocast(precision: Precision, device: torch.device) -> AbstractContextManag
 
     `auto` uses bfloat16 where the hardware has it (CUDA with bfloat16, CPUs with AMX); `bf16` insists on it.
     """
-    if precision == "fp32":
-        return nullcontext()
-    if precision == "auto":
-        fast = torch.cuda.is_bf16_supported() if device.type == "cuda" else device.type == "cpu" and has_amx()
-        if not fast:
-            return nullcontext()
-    return torch.autocast(device.type, torch.bfloat16)
+    return torch.autocast(device.type, torch.bfloat16) if runs_bf16(precision, device.type) else nullcontext()
+
+
+def runs_bf16(precision: Precision, device: str) -> bool:
+    """Whether matrix products of an update on this kind of device run in bfloat16."""
+    if precision != "auto":
+        return precision == "bf16"
+    return torch.cuda.is_bf16_supported() if device == "cuda" else device == "cpu" and has_amx()

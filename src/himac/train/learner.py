@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -18,7 +19,8 @@ from torch import Tensor
 
 from himac.algos.losses import kl_penalty, policy_loss, row_weights
 from himac.errors import CheckpointError, ConfigError, TrainingError
-from himac.models.forward import support
+from himac.models.adapter import adapter_off, dropping, has_adapter
+from himac.models.forward import recomputed, support
 from himac.models.policy import Policy
 from himac.models.vision import freeze_vision
 from himac.models.weights import all_finite
@@ -49,7 +51,8 @@ class Learner:
         policy: What is trained; `update` and `supervised` change its model in place.
         model: The policy's.
         heads: The critic, `None` for methods without one.
-        reference: Frozen model of the KL penalty or of `dgpo` credit, `None` when neither is used.
+        reference: Frozen model of the KL penalty or of `dgpo` credit; `None` when neither is used, and for a policy
+            with an adapter, whose reference is the model without it.
         steps: Optimiser steps taken.
         elapsed: Share of the run's budget of environment steps that is spent, for schedules that fall.
     """
@@ -70,7 +73,8 @@ class Learner:
         self.config = config
         support(model)  # probes the model once, in full precision
         self.device: torch.device = next(model.parameters()).device
-        freeze_vision(model, config.freeze_vision)
+        if not has_adapter(model):
+            freeze_vision(model, config.freeze_vision)
         self._parts: dict[str, Part] = {}
         part = self._part(_ALL)
         self.optimizer = part.optimizer
@@ -94,10 +98,16 @@ class Learner:
         return self.policy.version - 1
 
     def set_reference(self, ref_model: Any | None = None) -> None:
-        """Use `ref_model`, or a copy of the present weights, as the frozen reference."""
+        """Use `ref_model`, or a copy of the present weights, as the frozen reference.
+
+        That of a policy with an adapter is there already.
+        """
+        if has_adapter(self.model):
+            return
         reference = copy.deepcopy(self.model) if ref_model is None else ref_model
-        self.reference = reference.eval().requires_grad_(False).to(self.device)
-        support(self.reference)
+        self.reference = reference.eval().requires_grad_(False)
+        with self._reference_near():
+            support(self.reference.to(self.device))
         for p in self.reference.parameters():
             p.grad = None
 
@@ -122,7 +132,7 @@ class Learner:
             trained = self._corrected(trained, meter)
         if cfg.credit == "dgpo":
             trained = self._credited(trained)
-        ref_logprobs = self._logprobs(self.reference, trained) if cfg.kl_coef > 0 else None
+        ref_logprobs = self._reference_logprobs(trained) if cfg.kl_coef > 0 else None
         paces = dict[str, float]()
         for role in self._roles(trained):
             chosen = [i for i, row in enumerate(trained) if role in (_ALL, row.role)]
@@ -144,7 +154,7 @@ class Learner:
         meter = Meter()
 
         def loss(batch: MicroBatch) -> Tensor:
-            scores = score_tokens(self.model, batch, entropy="none")
+            scores = score_tokens(self.model, batch, entropy="none", chunk=self.config.loss_chunk)
             meter.add("accuracy", scores.best_M)
             return -(batch.advantage_M * scores.logprob_M).sum() / total
 
@@ -162,7 +172,7 @@ class Learner:
 
     def reference_logprobs(self, rows: Sequence[Row]) -> list[FloatArray]:
         """Log-probabilities of the trained tokens under the reference, float32 [T] a row; 0 where not trained."""
-        return [_spread(row, found) for row, found in zip(rows, self._logprobs(self.reference, rows), strict=True)]
+        return [_spread(row, found) for row, found in zip(rows, self._reference_logprobs(rows), strict=True)]
 
     def state_dict(self) -> dict[str, Any]:
         """Optimisers, value heads and counters; the weights are saved as a model directory."""
@@ -272,7 +282,9 @@ class Learner:
 
         def surrogate(batch: MicroBatch, hidden_Nd: Tensor) -> Tensor:
             entropy: EntropyKind = "grad" if cfg.entropy_coef != 0 else "value"
-            scores = score_tokens(self.model, batch, hidden_Nd, temperature=cfg.temperature, entropy=entropy)
+            scores = score_tokens(
+                self.model, batch, hidden_Nd, temperature=cfg.temperature, entropy=entropy, chunk=cfg.loss_chunk
+            )
             chosen = [active[i] for i in batch.indices]
             weight_M = weights_R[chosen].to(self.device, torch.float32)[batch.row_M]
             if measure_gap:
@@ -329,11 +341,13 @@ class Learner:
         optimizer.zero_grad()
         try:
             for batch in pack(rows, self.config.max_tokens_per_microbatch, self.device):
-                with autocast(self.config.precision, self.device):
-                    loss = loss_of(batch)
-                if not torch.isfinite(loss):
-                    raise TrainingError(_not_finite("loss", self.steps))
-                loss.backward()  # type: ignore[no-untyped-call]
+                seed = derive_seed(self.config.seed, "dropout", self.steps, batch.indices[0])
+                with dropping(self.model, seed), recomputed(self.model, self.config.gradient_checkpointing):
+                    with autocast(self.config.precision, self.device):
+                        loss = loss_of(batch)
+                    if not torch.isfinite(loss):
+                        raise TrainingError(_not_finite("loss", self.steps))
+                    loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.accumulate()
                 meter.total("loss", loss.detach())
                 meter.count("forward_tokens", len(batch.input_ids_N))
@@ -382,19 +396,41 @@ class Learner:
         return [found[index] for index in range(len(rows))]
 
     @torch.no_grad()
-    def _logprobs(self, model: Any, rows: Sequence[Row]) -> list[Tensor]:
-        """Log-probabilities of each row's trained tokens under a model."""
+    def _logprobs(self, rows: Sequence[Row], model: Callable[[], AbstractContextManager[Any]]) -> list[Tensor]:
+        """Log-probabilities of each row's trained tokens under the model that there is inside the context."""
+        cfg = self.config
 
         def score(batch: MicroBatch) -> Sequence[Tensor]:
-            scores = score_tokens(model, batch, temperature=self.config.temperature, entropy="none")
+            with model() as scoring:
+                scores = score_tokens(scoring, batch, temperature=cfg.temperature, entropy="none", chunk=cfg.loss_chunk)
             return batch.split(scores.logprob_M)
 
         return self._by_row(rows, score)
 
+    def _reference_logprobs(self, rows: Sequence[Row]) -> list[Tensor]:
+        with self._reference_near():
+            return self._logprobs(rows, self._as_reference)
+
+    def _as_reference(self) -> AbstractContextManager[Any]:
+        """The frozen model, inside."""
+        return nullcontext(self.reference) if self.reference is not None else adapter_off(self.model)
+
+    @contextmanager
+    def _reference_near(self) -> Iterator[None]:
+        """The reference is on the device of the policy, inside."""
+        away = self.reference if self.config.offload_reference else None
+        if away is not None:
+            away.to(self.device)
+        try:
+            yield
+        finally:
+            if away is not None:
+                away.to("cpu")
+
     def _corrected(self, rows: list[Row], meter: Meter) -> list[Row]:
         """The rows as if the present policy had sampled them, their advantages weighted by `train.correction`."""
         cfg, corrected = self.config, list[Row]()
-        for row, own_M in zip(rows, self._logprobs(self.model, rows), strict=True):
+        for row, own_M in zip(rows, self._logprobs(rows, lambda: nullcontext(self.model)), strict=True):
             told_M = torch.from_numpy(row.old_logprobs[row.loss_mask]).to(own_M)
             weight_M = importance_weights(own_M, told_M, cfg.correction, cfg.correction_cap)
             meter.gap(told_M - own_M)
@@ -409,14 +445,15 @@ class Learner:
         cfg = self.config
 
         def score(batch: MicroBatch) -> Sequence[Tensor]:
-            distance_M, entropy_M = deviation(self.model, self.reference, batch, temperature=cfg.temperature)
+            distance_M, entropy_M = deviation(
+                self.model, self._as_reference, batch, temperature=cfg.temperature, chunk=cfg.loss_chunk
+            )
             moved_M = redistribute(batch.advantage_M, distance_M, entropy_M, batch.row_M, cfg.credit_temperature)
             return batch.split(moved_M)
 
-        return [
-            replace(row, advantages=_spread(row, moved))
-            for row, moved in zip(rows, self._by_row(rows, score), strict=True)
-        ]
+        with self._reference_near():
+            found = self._by_row(rows, score)
+        return [replace(row, advantages=_spread(row, moved)) for row, moved in zip(rows, found, strict=True)]
 
     def _split(self, rows: int, epoch: int, parts: int) -> list[list[int]]:
         """Row numbers of each mini-batch; shuffled, in a way that depends on the seed and the update only."""

@@ -20,7 +20,7 @@ from himac.evaluation.summary import summarise
 from himac.models.vision import forget_pictures
 from himac.report.results import Record, number
 from himac.rollout.collect import Usage
-from himac.rollout.metrics import group_metrics
+from himac.rollout.metrics import context_metrics, group_metrics
 from himac.rollout.runtime import Runtime
 from himac.seeding import derive_seed
 from himac.store.metrics_log import finite
@@ -167,6 +167,7 @@ class Trainer:
         if self.config.train.env_steps is not None:
             self.learner.elapsed = self.progress.env_steps / self.config.train.env_steps
         self.progress.episodes += kept.add(at.iteration, name, outcome.groups, outcome.rows)
+        self.runtime.engine.forget()  # the update needs the memory
         updated = self._update(outcome.rows)
         self.learner.policy.hand_to(self.runtime.engine)
         used = self._usage()
@@ -180,6 +181,7 @@ class Trainer:
             | self._spent()
             | summarise(_episodes(outcome.groups))
             | group_metrics(outcome.groups)
+            | context_metrics(_episodes(outcome.groups))
             | outcome.metrics
             | {key: value for key, value in updated.items() if key not in rates},
         )

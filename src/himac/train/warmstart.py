@@ -35,12 +35,14 @@ class WarmstartReport:
     """What the warm start did.
 
     Attributes:
+        rows: That were imitated.
         too_long: Rows that were left out because they exceed `agent.max_context`.
         replies_too_long: Replies that are imitated but would be cut off when the agent says them.
     """
 
     demonstrations: int
     demonstrated_success: float
+    rows: int
     too_long: int
     replies_too_long: int
     tokens: int
@@ -216,6 +218,7 @@ def warmstart(
     return WarmstartReport(
         demonstrations=shown,
         demonstrated_success=won / shown,
+        rows=len(rows),
         too_long=too_long,
         replies_too_long=sum(map(sum, replies.over.values())),
         tokens=sum(len(row.input_ids) for batch in batches for row in batch),
@@ -228,7 +231,15 @@ def warmstart(
 
 def _identity(source: str, settings: LearnerSettings, batches: Sequence[Sequence[Row]]) -> str:
     """Hash of everything that the final weights follow from."""
-    digest = hashlib.sha256(f"{source} {settings}".encode())
+    # What only bounds memory may change on the way.
+    bounds = {
+        "max_tokens_per_microbatch": 1,
+        "gradient_checkpointing": 0,
+        "loss_chunk": None,
+        "offload_reference": False,
+    }
+    same = settings.model_copy(update=bounds)
+    digest = hashlib.sha256(f"{source} {same}".encode())
     for batch in batches:
         digest.update(f"batch of {len(batch)}".encode())
         for row in batch:

@@ -53,10 +53,10 @@ def test_what_is_ready_is_copied_at_once() -> None:
     cache.reserve(64)
     place(cache, "a", range(40))
     cache.reserve(64)
-    cache.storage[:, :, 0, :, :40] = torch.arange(40.0)[:, None]
+    cache.storage[0][:, 0, :, :40] = torch.arange(40.0)[:, None]
     cache.settle()
     assert place(cache, "b", range(50)) == Placement(slot=1, reused=40, source=-1, wave=1)
-    assert torch.equal(cache.storage[:, :, 1, :, :40], cache.storage[:, :, 0, :, :40])
+    assert torch.equal(cache.storage[0][:, 1, :, :40], cache.storage[0][:, 0, :, :40])
 
 
 def test_follow_ups_keep_their_slot_and_rewrites_fall_back() -> None:
@@ -97,19 +97,19 @@ def test_eviction_prefers_idle_sessions_without_queued_requests() -> None:
 
 def test_memory_grows_on_demand_and_keeps_its_content() -> None:
     cache = make(max_slots=20)
-    assert cache.storage.numel() == 0
+    assert cache.empty
     place(cache, "a", [1])
     cache.reserve(10)
-    assert cache.storage.shape == (1, 2, 8, 1, 256, 2)
-    cache.storage[:, :, 0, :, :10] = 3.0
+    assert cache.storage[0].shape == (2, 8, 1, 256, 2)
+    cache.storage[0][:, 0, :, :10] = 3.0
     cache.reserve(300)
-    assert cache.storage.shape[4] == 512
+    assert cache.storage[0].shape[3] == 512
     for index in range(9):
         place(cache, f"s{index}", [index + 5])
     cache.reserve(999)
-    assert cache.storage.shape == (1, 2, 16, 1, 1000, 2)  # never longer than max_context
-    assert torch.all(cache.storage[:, :, 0, :, :10] == 3.0)
-    assert torch.all(cache.storage[:, :, 1:] == 0)
+    assert cache.storage[0].shape == (2, 16, 1, 1000, 2)  # never longer than max_context
+    assert torch.all(cache.storage[0][:, 0, :, :10] == 3.0)
+    assert torch.all(cache.storage[0][:, 1:] == 0)
 
 
 def test_clear_forgets_the_content() -> None:
@@ -142,7 +142,7 @@ def test_cleared_with_nothing_under_way_it_is_as_new() -> None:
     cache.release("b")  # now the next free slot is the middle one
     cache.clear()
     assert use(cache) == expected
-    assert cache.storage.shape == (1, 2, 3, 1, 256, 2)
+    assert cache.storage[0].shape == (2, 3, 1, 256, 2)
 
 
 def test_a_request_under_way_keeps_its_slot() -> None:
@@ -154,3 +154,36 @@ def test_a_request_under_way_keeps_its_slot() -> None:
     cache.clear()
     cache.finish(1)
     assert place(cache, "b", range(100, 141)) == Placement(slot=1, reused=0, source=-1, wave=1)
+
+
+def test_memory_stays_within_its_limit() -> None:
+    """1000 positions: 3 slots of 256, or 1 of 512."""
+    cache = make(max_slots=5)
+    cache.max_tokens = 1000
+    assert [cache.slots_for(length) for length in (1, 256, 257, 1000)] == [3, 3, 1, 1]
+    cache.keep(cache.slots_for(40))
+    for session in "abc":
+        place(cache, session, [ord(session)] * 40)
+        cache.reserve(40)
+        cache.settle()
+    assert cache.storage[0].shape[:4:2] == (2, 1)
+    assert cache.storage[0].shape[1] * cache.storage[0].shape[3] <= 1000
+    for slot in range(3):
+        cache.storage[0][:, slot, :, :40] = slot + 1.0
+    cache.finish(0)
+    cache.finish(1)
+    # The third goes on beyond 256 tokens: it moves to the place of the one that was least recently used.
+    assert cache.keep(cache.slots_for(300)) == {2: 0}
+    cache.reserve(300)
+    assert cache.storage[0].shape == (2, 1, 1, 512, 2)
+    assert torch.all(cache.storage[0][:, 0, :, :40] == 3.0)
+    assert place(cache, "c", [ord("c")] * 41).reused == 40
+    cache.finish(0)
+    # Short ones again: what lies beyond the new room of a slot is given up.
+    cache.record(0, 0, [7] * 500)
+    cache.keep(cache.slots_for(100))
+    place(cache, "d", [*range(50)])
+    place(cache, "e", [*range(100, 200)])
+    cache.reserve(100)
+    assert cache.storage[0].shape[1] * cache.storage[0].shape[3] <= 1000
+    assert place(cache, "c", [7] * 550).reused == 333  # of 3 slots

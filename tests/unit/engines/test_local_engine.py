@@ -10,6 +10,8 @@ import pytest
 import torch
 
 from himac.engines.base import GenerateRequest, SamplingParams
+from himac.engines.local import engine as engine_module
+from himac.engines.local.cache import SlotCache
 from himac.engines.local.engine import LocalEngine
 from himac.errors import ModelError
 from himac.models.weights import copy_weights
@@ -86,6 +88,43 @@ def test_a_training_model_is_left_in_training_mode(tiny: tuple[Any, Any]) -> Non
     finally:
         model.zero_grad()
         model.eval()
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_requests_that_do_not_fit_wait_and_say_the_same(
+    temperature: float, tiny: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four of 256 tokens fit, and two of 512: those that grow send the youngest away, who begin again later."""
+    prompts = [list(range(n, n + 150 + 30 * n)) for n in range(7)]
+    requests = [
+        GenerateRequest(n, n, prompt, SamplingParams(120, temperature=temperature, seed=n))
+        for n, prompt in enumerate(prompts)
+    ]
+    sent_away: list[int] = []
+    finish = SlotCache.finish
+
+    def watched(cache: SlotCache, slot: int) -> None:
+        assert cache.storage[0].shape[1] * cache.storage[0].shape[3] <= 1024
+        sent_away.append(slot)
+        finish(cache, slot)
+
+    expected = LocalEngine(*tiny, max_slots=7).generate(requests)
+    monkeypatch.setattr(SlotCache, "finish", watched)
+    found = LocalEngine(*tiny, max_slots=7, cache_tokens=1024).generate(requests)
+    assert len(sent_away) > len(requests)
+    for one, other in zip(found, expected, strict=True):
+        assert one.token_ids == other.token_ids
+        assert one.logprobs == pytest.approx(other.logprobs, abs=1e-5)
+
+
+def test_a_cache_smaller_than_a_context_is_refused(tiny: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ModelError, match=r"engine\.cache_tokens=100 holds no whole context; set it to the 200"):
+        LocalEngine(*tiny, max_context=200, cache_tokens=100)
+    # 2 layers of keys and values of 2 heads of 8 numbers in float32: 256 bytes a token.
+    monkeypatch.setattr(engine_module, "free_bytes", lambda device: 256 * 300)
+    assert LocalEngine(*tiny, max_context=200).generate([ask(0, [1, 2, 3])])
+    with pytest.raises(ModelError, match=r"300 tokens, less than one context; set agent\.max_context=300 or less"):
+        LocalEngine(*tiny, max_context=400).generate([ask(0, [1, 2, 3])])
 
 
 def test_misuse_is_refused(tiny: tuple[Any, Any]) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from himac.rollout.metrics import group_metrics
+from himac.rollout.metrics import context_metrics, group_metrics
 from himac.rollout.returns import all_equal
 from himac.types import Blueprint, Episode, Group, StopReason, Task
+from support.episodes import made
 
 TASK = Task("t", "kind")
 
@@ -35,3 +36,11 @@ def test_fractions_and_spread_are_over_groups() -> None:
     metrics = group_metrics([group(1.0, 1.0), group(0.0, 2.0)])
     assert metrics == {"degenerate_fraction": 0.5, "return_spread": 0.5}
     assert group_metrics([]) == {}
+
+
+def test_segments_that_were_cut_off() -> None:
+    """An episode ends with the segment that does not fit: 1 of 2 + 3 segments."""
+    whole = made(StopReason.SUCCESS, subgoals=("a", "b"))
+    cut = made(StopReason.CONTEXT_LIMIT, subgoals=("a", "b", "c"))
+    assert context_metrics([whole, cut]) == {"segments_too_long": 0.2}
+    assert context_metrics([]) == {}

@@ -152,3 +152,11 @@ def test_noise_and_steady_learning_are_quiet() -> None:
         records = made(random.Random(seed), learns=0.4 * (seed % 2))
         false += any(findings(records[: n + 1], PLAIN) for n in range(len(records)))
     assert false <= 1
+
+
+def test_segments_that_do_not_fit() -> None:
+    """Told at once and once, when more than one in a hundred are cut off."""
+    assert run(lambda n: {"segments_too_long": 0.01}) == []
+    ((first, kind, message),) = run(lambda n: {"segments_too_long": 0.012})
+    assert (first, kind) == (0, "too_long")
+    assert "1.2% of the segments do not fit into agent.max_context" in message

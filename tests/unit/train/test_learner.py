@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from himac.errors import CheckpointError, ConfigError, TrainingError
+from himac.models.forward import packed_forward, recomputed
 from himac.models.policy import Policy
 from himac.train import forward
 from himac.train.checkpoint import load_latest, save_checkpoint
@@ -54,6 +55,58 @@ def test_probability_moves_toward_positive_and_away_from_negative_advantages(mod
     assert after[1] < before[1]
     assert metrics["trained_tokens"] == 2
     assert metrics["logprob_gap_max"] < 1e-5
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({"loss_chunk": 1}, id="a token at a time"),
+        pytest.param({"loss_chunk": 3}, id="three tokens at a time"),
+        pytest.param({"gradient_checkpointing": 1}, id="every layer again"),
+        pytest.param({"gradient_checkpointing": 2}, id="every second layer again"),
+        pytest.param({"offload_reference": True}, id="reference elsewhere"),
+    ],
+)
+def test_saving_memory_changes_no_gradient(
+    model: Any, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = sampled_rows(model)
+    settings: dict[str, Any] = {"kl_coef": 0.3, "entropy_coef": 0.2, "max_grad_norm": 1e9}
+    expected = gradient_of(model, rows, config(**settings), monkeypatch)
+    found = gradient_of(model, rows, config(**settings | changes), monkeypatch)
+    for one, other in zip(found, expected, strict=True):
+        assert (one - other).abs().max() <= 1e-6 * max(1.0, float(other.abs().max()))
+
+
+def test_logits_of_a_batch_never_exist_at_once(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    head = model.get_output_embeddings()
+    head.register_forward_hook(lambda module, given, out: seen.append(out.shape[0]))
+    rows = sampled_rows(model)
+    learner = Learner(Policy(model), config(loss_chunk=4))
+    seen.clear()
+    learner.update(rows)
+    tokens = sum(int(row.loss_mask.sum()) for row in rows)
+    assert max(seen) == 4
+    assert sum(seen) == 2 * tokens  # once more in the backward pass
+
+
+def test_layers_that_are_computed_again_keep_their_input_alone(model: Any) -> None:
+    def kept(every: int) -> int:
+        """Elements that the forward pass of an update leaves for the backward pass."""
+        total = 0
+
+        def count(tensor: torch.Tensor) -> torch.Tensor:
+            nonlocal total
+            total += tensor.numel()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor), recomputed(model, every):
+            packed_forward(model, torch.arange(30) % 7, [10, 20])
+        return total
+
+    assert kept(1) < kept(2) < kept(0)
+    assert kept(1) < 0.2 * kept(0)
 
 
 def test_loss_and_gradient_equal_a_plain_computation(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:

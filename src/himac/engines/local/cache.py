@@ -1,4 +1,4 @@
-"""The key/value cache: one slot a session, prefixes copied between slots, memory grown on demand.
+"""The key/value cache: one slot a session, prefixes copied between slots, memory grown on demand and within a limit.
 
 Shape suffixes: S slots, K key/value heads, L positions, D head width.
 """
@@ -53,8 +53,12 @@ class Placement:
 class SlotCache:
     """Keys and values of up to `max_slots` sessions.
 
-    `storage` is [layers, 2, S, K, L, D]; S and L grow as needed. It starts as zeros and only ever holds finite
-    numbers, because attention over several slots multiplies masked positions by zero.
+    `storage` is one [2, S, K, L, D] a layer, so that no more than a layer is there twice while it grows; S and L change
+    as needed, S L is at most `max_tokens`. It starts as zeros and only ever holds finite numbers, because attention
+    over several slots multiplies masked positions by zero.
+
+    Attributes:
+        max_tokens: Positions of all slots together, at least `max_context`; `None` is no limit.
     """
 
     def __init__(
@@ -71,13 +75,56 @@ class SlotCache:
     ) -> None:
         self._layers, self._kv_heads, self._head_dim = layers, kv_heads, head_dim
         self._max_slots, self._max_context = max_slots, max_context
+        self._limit = max_slots
         self._share = share_prefixes
-        self.storage = torch.zeros(layers, 2, 0, kv_heads, 0, head_dim, dtype=dtype, device=device)
+        self.max_tokens: int | None = None
+        self.storage = [torch.zeros(2, 0, kv_heads, 0, head_dim, dtype=dtype, device=device) for _ in range(layers)]
         self._tokens: NDArray[np.int32] = np.full((max_slots, max_context), -1, dtype=np.int32)
         self._lengths: NDArray[np.int64] = np.zeros(max_slots, dtype=np.int64)
         self._states: list[SlotState] = []
         self._slot_of: dict[Hashable, int] = {}
         self._clock = 0
+
+    @property
+    def token_bytes(self) -> int:
+        """Memory of a position."""
+        return 2 * self._layers * self._kv_heads * self._head_dim * self.storage[0].element_size()
+
+    @property
+    def empty(self) -> bool:
+        """Whether no memory is held."""
+        return not self.storage[0].numel()
+
+    def slots_for(self, length: int) -> int:
+        """How many sessions there is memory for, if the longest has so many tokens."""
+        if self.max_tokens is None:
+            return self._max_slots
+        return max(1, min(self._max_slots, self.max_tokens // self._rounded(length)))
+
+    def keep(self, slots: int) -> dict[int, int]:
+        """Give up all slots but the first so many, of which no more are busy.
+
+        Returns:
+            Where busy slots behind them have gone, by their former numbers.
+        """
+        moves = dict[int, int]()
+        for old in range(slots, len(self._states)):
+            if not self._states[old].busy:
+                self._slot_of.pop(self._states[old].session, None)
+                continue
+            idle = [index for index, state in enumerate(self._states[:slots]) if not state.busy]
+            new = moves[old] = min(idle, key=lambda index: self._states[index].used)
+            self._slot_of.pop(self._states[new].session, None)
+            self._states[new] = self._states[old]
+            self._slot_of[self._states[new].session] = new
+            self._tokens[new], self._lengths[new] = self._tokens[old], self._lengths[old]
+            if old < self.storage[0].shape[1]:
+                for layer in self.storage:
+                    layer[:, new] = layer[:, old]
+        del self._states[slots:]
+        self._lengths[slots:] = 0
+        self._limit = slots
+        return moves
 
     def place(self, session: Hashable, prompt: NDArray[np.int32], waiting: Collection[Hashable]) -> Placement | None:
         """Give the session a slot and find the longest prefix of `prompt` that need not be encoded.
@@ -158,22 +205,34 @@ class SlotCache:
         self._slot_of.clear()
         self._tokens[:] = -1
         self._clock = 0
-        self.storage = self.storage.new_zeros(self._layers, 2, 0, self._kv_heads, 0, self._head_dim)
+        self._limit = self._max_slots
+        self.storage = [layer.new_zeros(2, 0, self._kv_heads, 0, self._head_dim) for layer in self.storage]
 
     def reserve(self, length: int) -> None:
         """Make room for `length` positions in every slot."""
-        _, _, slots, _, room, _ = self.storage.shape
+        _, slots, _, room, _ = self.storage[0].shape
         wanted_slots = slots
         if len(self._states) > slots:
             wanted_slots = min(self._max_slots, max(_FIRST_SLOTS, 2 * slots, len(self._states)))
         wanted_room = room
         if length > room:
-            chunks = -(-max(length, room + room // 2) // _LENGTH_CHUNK) * _LENGTH_CHUNK
-            wanted_room = max(length, min(self._max_context, chunks))
+            wanted_room = max(length, self._rounded(max(length, room + room // 2)))
+        if self.max_tokens is not None and wanted_slots * wanted_room > self.max_tokens:
+            longest = max((int(self._lengths[n]) for n, state in enumerate(self._states) if state.busy), default=0)
+            least = self._rounded(max(length, longest))
+            wanted_slots = max(len(self._states), min(wanted_slots, self.max_tokens // least))
+            wanted_room = max(least, min(wanted_room, self.max_tokens // wanted_slots))
         if (wanted_slots, wanted_room) != (slots, room):
-            grown = self.storage.new_zeros(self._layers, 2, wanted_slots, self._kv_heads, wanted_room, self._head_dim)
-            grown[:, :, :slots, :, :room] = self.storage
-            self.storage = grown
+            both, kept = min(slots, wanted_slots), min(room, wanted_room)
+            for number, layer in enumerate(self.storage):
+                changed = layer.new_zeros(2, wanted_slots, self._kv_heads, wanted_room, self._head_dim)
+                changed[:, :both, :, :kept] = layer[:, :both, :, :kept]
+                self.storage[number] = changed
+            self._lengths = np.minimum(self._lengths, wanted_room)
+
+    def _rounded(self, length: int) -> int:
+        """Memory grows in chunks, so that it need not grow with every token."""
+        return max(length, min(self._max_context, -(-length // _LENGTH_CHUNK) * _LENGTH_CHUNK))
 
     def _touch(self, slot: int) -> None:
         self._clock += 1
@@ -205,7 +264,7 @@ class SlotCache:
             return source
         count = len(self._states)
         free = [index for index, state in enumerate(self._states) if state.session is None and not state.busy]
-        if not free and count < self._max_slots:
+        if not free and count < self._limit:
             self._states.append(SlotState())
             return count
         if free:
@@ -220,4 +279,5 @@ class SlotCache:
     def _copy(self, source: int, target: int, length: int) -> None:
         if source != target:
             self.reserve(length)
-            self.storage[:, :, target, :, :length] = self.storage[:, :, source, :, :length]
+            for layer in self.storage:
+                layer[:, target, :, :length] = layer[:, source, :, :length]

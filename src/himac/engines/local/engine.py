@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,12 @@ from himac.engines.base import Completion, Engine, GenerateRequest
 from himac.engines.local.cache import SlotCache
 from himac.engines.local.running import Running
 from himac.engines.local.sampling import choose, uniforms
+from himac.engines.local.settings import LocalConfig
 from himac.engines.local.slots import CausalTable, NewTokens, SlotPlan
+from himac.errors import ModelError
 from himac.models.attention import forward_with_plan
 from himac.models.forward import evaluating, packed_forward, project, support
+from himac.models.memory import free_bytes
 from himac.models.policy import Policy, Weights
 from himac.models.vision import Piece, forget_pictures, insert
 from himac.models.weights import copy_weights
@@ -39,6 +43,11 @@ class LocalEngine(Engine):
         max_slots: Requests advanced together and sessions whose cache is kept.
         max_context: Longest context in tokens; no more than the model's own limit is used.
         cache_prefixes: Copy common prefixes of at least 16 tokens between sessions instead of encoding them again.
+        cache_tokens: Tokens whose keys and values are kept, of all sessions together; `None`: what the memory holds.
+            Requests that do not fit wait; one under way gives its place up to older ones and is encoded again later.
+
+    Raises:
+        ModelError: the cache does not hold a whole context.
     """
 
     def __init__(
@@ -49,6 +58,7 @@ class LocalEngine(Engine):
         max_slots: int = 64,
         max_context: int = 2048,
         cache_prefixes: bool = True,
+        cache_tokens: int | None = None,
     ) -> None:
         if max_slots < 1 or max_context < 2:
             raise ValueError(f"max_slots must be at least 1 and max_context at least 2, got {max_slots}, {max_context}")
@@ -68,6 +78,12 @@ class LocalEngine(Engine):
         self._numbers: dict[str, int] = {}
         self._table = CausalTable(weight.dtype, self._device)
         self._cache: SlotCache | None = None
+        self._cache_tokens = cache_tokens
+        if cache_tokens is not None and cache_tokens < self.max_context:
+            raise ModelError(
+                f"engine.cache_tokens={cache_tokens} holds no whole context; set it to the {self.max_context} of "
+                "agent.max_context or more"
+            )
         found = support(model)
         if found.slots:
             self._cache = SlotCache(
@@ -85,7 +101,14 @@ class LocalEngine(Engine):
     def build(cls, config: Config, policy: Policy | None, max_live: int) -> LocalEngine:
         """On the very weights of the policy: what the learner changes is changed here."""
         assert policy is not None
-        engine = cls(policy.model, policy.tokenizer, max_slots=max_live, max_context=config.agent.max_context)
+        assert isinstance(config.engine, LocalConfig)
+        engine = cls(
+            policy.model,
+            policy.tokenizer,
+            max_slots=max_live,
+            max_context=config.agent.max_context,
+            cache_tokens=config.engine.cache_tokens,
+        )
         engine.version = policy.version
         return engine
 
@@ -120,8 +143,8 @@ class LocalEngine(Engine):
             waves: dict[int, list[Running]] = {}
             for item in self._running:
                 # Requests of earlier steps carry a placement whose wave is over; they go with the first.
-                new = item.placement is not None and not item.logprobs
-                waves.setdefault(item.placement.wave if new and item.placement else 1, []).append(item)
+                wave = item.placement.wave if item.fresh and item.placement else 1
+                waves.setdefault(wave, []).append(item)
             still: list[Running] = []
             for wave in sorted(waves):
                 items = waves[wave]
@@ -179,23 +202,62 @@ class LocalEngine(Engine):
             item.encoded = 0
 
     def _admit(self) -> None:
-        """Move requests from the queue to slots, oldest first."""
-        waiting = {item.request.session for item in self._queue}
-        left: list[Running] = []
+        """Move requests from the queue to slots, oldest first, while there are slots and memory."""
+        cache = self._cache
+        if cache is None:
+            free = self.max_slots - len(self._running)
+            self._running += self._queue[:free]
+            self._queue = self._queue[free:]
+            return
+        if cache.empty:
+            cache.max_tokens = self._affordable(cache)
+        self._preempt(cache)
+        longest = max((len(item.tokens) for item in self._running), default=1)
+        admitted = list[Running]()
         for item in self._queue:
-            if len(self._running) >= self.max_slots:
-                left.append(item)
-                continue
-            if self._cache is not None:
-                prompt = np.array(item.named(0), dtype=np.int32)
-                placement = self._cache.place(item.request.session, prompt, waiting)
-                if placement is None:
-                    left.append(item)
-                    continue
-                item.placement, item.encoded = placement, placement.reused
+            wanted = max(longest, len(item.tokens))
+            if len(self._running) + len(admitted) >= cache.slots_for(wanted):
+                break
+            longest = wanted
+            admitted.append(item)
+        moves = cache.keep(cache.slots_for(longest))
+        for item in self._running:
+            item.fresh = False
+            if item.placement is not None and item.placement.slot in moves:
+                item.placement = replace(item.placement, slot=moves[item.placement.slot])
+        waiting = {item.request.session for item in self._queue}
+        for item in admitted:
+            placement = cache.place(item.request.session, np.array(item.named(0), dtype=np.int32), waiting)
+            assert placement is not None
             waiting.discard(item.request.session)
+            item.placement, item.encoded, item.fresh = placement, placement.reused, True
             self._running.append(item)
-        self._queue = left
+        self._queue = self._queue[len(admitted) :]
+
+    def _preempt(self, cache: SlotCache) -> None:
+        """Send the youngest requests back to the queue until there is memory for the others."""
+        while self._running:
+            if len(self._running) <= cache.slots_for(max(len(item.tokens) for item in self._running)):
+                return
+            item = max(self._running, key=lambda one: one.serial)
+            self._running.remove(item)
+            assert item.placement is not None
+            cache.finish(item.placement.slot)
+            item.placement, item.encoded = None, 0
+            self._queue.append(item)
+            self._queue.sort(key=lambda one: one.serial)
+
+    def _affordable(self, cache: SlotCache) -> int:
+        """Tokens that the cache may hold."""
+        if self._cache_tokens is not None:
+            return self._cache_tokens
+        tokens = free_bytes(self._device) // cache.token_bytes
+        if tokens < self.max_context:
+            raise ModelError(
+                f"the free memory holds the keys and values of {tokens} tokens, less than one context; set "
+                f"agent.max_context={max(tokens, 2)} or less, or take a smaller model"
+            )
+        return tokens
 
     def _choose_next(self, items: list[Running], still: list[Running], done: list[tuple[int, Completion]]) -> None:
         """Encode what is new of each request and choose its next token."""
@@ -237,7 +299,7 @@ class LocalEngine(Engine):
         rows = [row for _, row in placed]
         cache.reserve(max(row.cached + row.count for row in rows))
         for item, _ in placed:
-            if item.placement is not None and not item.logprobs and item.encoded == item.placement.reused:
+            if item.placement is not None and item.fresh:
                 cache.copy_prefix(item.placement)
         ids = np.concatenate([item.tokens[row.cached :] for item, row in placed])
         parts = [item.positions(row.cached) for item, row in placed]

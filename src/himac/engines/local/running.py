@@ -22,6 +22,7 @@ class Running:
         tokens: Prompt and what was generated.
         limit: Most new tokens.
         version: Of the weights when it was submitted.
+        fresh: Given its slot in this step.
         encoded: Leading tokens whose keys are in the slot.
         names: Of the prompt's tokens in the cache: the ids, but for pictures a number of each picture's own.
         rope: Rotary positions [3, prompt] of a prompt with pictures.
@@ -35,6 +36,7 @@ class Running:
     prompt_length: int = 0
     stop_ids: frozenset[int] = frozenset()
     placement: Placement | None = None
+    fresh: bool = False
     encoded: int = 0
     logprobs: list[float] = field(default_factory=list)
     names: list[int] | None = None

@@ -8,6 +8,7 @@ from pydantic import model_validator
 
 from himac.config import Capabilities, EngineConfig
 from himac.engines.openai.settings import OpenAIConfig
+from himac.settings import Positive
 
 
 class LocalConfig(EngineConfig):
@@ -16,6 +17,7 @@ class LocalConfig(EngineConfig):
     can = Capabilities(exact=True, logprobs=True, weights=True, images=True, abort=True)
     factory = "himac.engines.local.engine:LocalEngine"
     name: Literal["local"] = "local"
+    cache_tokens: Positive | None = None
 
     @model_validator(mode="before")
     @classmethod

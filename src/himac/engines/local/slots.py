@@ -60,16 +60,18 @@ class SlotPlan:
     """An `AttentionPlan` that writes new keys and values to their slots and attends to them there.
 
     Args:
-        storage: [layers, 2, S, K, L, D] with room for every new token.
+        storage: [2, S, K, L, D] of each layer, with room for every new token.
         rows: The pass's rows in the order of its tokens; rows of one token come first, ordered by slot.
         batched: Pad rows of several tokens into batches instead of handling them one by one.
     """
 
-    def __init__(self, storage: Tensor, rows: Sequence[NewTokens], table: CausalTable, *, batched: bool) -> None:
+    def __init__(
+        self, storage: Sequence[Tensor], rows: Sequence[NewTokens], table: CausalTable, *, batched: bool
+    ) -> None:
         self._storage, self._table, self._batched = storage, table, batched
         self._singles = [row for row in rows if row.count == 1]
         self._longer = [row for row in rows if row.count > 1]
-        device = storage.device
+        device = storage[0].device
         self._lengths = np.array([row.cached + 1 for row in self._singles])
         self._slots = torch.tensor([row.slot for row in self._singles], device=device)
         self._positions = torch.tensor([row.cached for row in self._singles], device=device)
@@ -81,7 +83,7 @@ class SlotPlan:
         self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float, window: int | None, dropout: float
     ) -> Tensor:
         """Write the new keys and values of `layer`, then attend; see `AttentionPlan.attend`."""
-        keys, values = self._storage[layer, 0], self._storage[layer, 1]
+        keys, values = self._storage[layer]
         count = len(self._singles)
         outputs = []
         if count:

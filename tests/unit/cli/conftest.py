@@ -1,0 +1,3 @@
+from support.tiny_engine import tiny, tiny_path
+
+__all__ = ["tiny", "tiny_path"]
