@@ -104,7 +104,12 @@ VARIANTS = {
 def test_the_product_is_complete() -> None:
     """A new algorithm must join these tests and the configuration; a new benchmark these tests."""
     assert set(KNOWN.builtin) == set(PHASES) == set(ALGORITHMS)
-    assert set(KNOWN_BENCHMARKS.builtin) == {"alfworld", "chores", *BENCHMARKS}  # chores: test_chores.py
+    assert set(KNOWN_BENCHMARKS.builtin) == {
+        "alfworld",
+        "babyai",
+        "chores",
+        *BENCHMARKS,
+    }
 
 
 @pytest.mark.parametrize("algorithm", sorted(KNOWN.builtin))

@@ -25,6 +25,7 @@ BENCHMARKS = Registry(
     "himac.benchmarks",
     {
         "alfworld": "himac.envs.alfworld.benchmark:AlfworldBenchmark",
+        "babyai": "himac.envs.babyai:BabyAiBenchmark",
         "chores": "himac.envs.alfworld.chores:ChoresBenchmark",
         "sokoban": "himac.envs.sokoban.benchmark:SokobanBenchmark",
         "webshop": "himac.envs.webshop.benchmark:WebShopBenchmark",

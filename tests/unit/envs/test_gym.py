@@ -161,7 +161,7 @@ def test_installed_packages_add_benchmarks(monkeypatch: pytest.MonkeyPatch) -> N
         EntryPoint("alfworld", "colour_package:ColourBenchmark", BENCHMARKS.group),
     ]
     monkeypatch.setattr("himac.plugins.entry_points", lambda group: points)
-    assert BENCHMARKS.names() == ["alfworld", "chores", "sokoban", "webshop", "broken", "colours", "lost"]
+    assert BENCHMARKS.names() == ["alfworld", "babyai", "chores", "sokoban", "webshop", "broken", "colours", "lost"]
     assert isinstance(make_benchmark("colours"), ColourBenchmark)
     with pytest.raises(MissingDependencyError, match="package_that_is_gone"):
         make_benchmark("lost")
