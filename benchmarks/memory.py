@@ -94,8 +94,8 @@ def measure(name: str) -> dict[str, Any]:
     from himac.models.attention import enable_attention
     from himac.models.loading import DTYPES, tune_malloc
     from himac.models.policy import Policy
-    from himac.train.estimate import memory, seconds
-    from himac.train.factory import make_learner
+    from himac.training.estimate import memory, seconds
+    from himac.training.factory import make_learner
     from himac.types import Role, Row
 
     torch.set_num_threads(1)

@@ -5,7 +5,7 @@ The settings of an algorithm stand beside it, those of an engine too, and are re
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, cast
 
@@ -298,13 +298,22 @@ def algorithm_settings(name: str) -> type[AlgoConfig]:
 
 
 def _of_its_engine(tree: Any) -> Any:
-    name = tree.get("name", DEFAULT_ENGINE) if isinstance(tree, dict) else None
-    return tree if name is None else engine_settings(str(name)).model_validate(tree)
+    return _validated(tree, engine_settings, DEFAULT_ENGINE)
 
 
 def _of_its_algorithm(tree: Any) -> Any:
-    name = tree.get("name", DEFAULT_ALGORITHM) if isinstance(tree, dict) else None
-    return tree if name is None else algorithm_settings(str(name)).model_validate(tree)
+    return _validated(tree, algorithm_settings, DEFAULT_ALGORITHM)
+
+
+def _validated(tree: Any, settings: Callable[[str], type[Settings]], default: str) -> Any:
+    """The section as the settings that its name chooses; whoever reads the file tells which key is wrong."""
+    if not isinstance(tree, dict):
+        return tree
+    try:
+        chosen = settings(str(tree.get("name", default)))
+    except ConfigError as error:
+        raise ValueError(str(error)) from error
+    return chosen.model_validate(tree)
 
 
 class RoleConfig(Settings):
@@ -326,13 +335,13 @@ class LearnerConfig(Settings):
         aggregation_horizon: The constant of `seq-mean-token-sum-norm`.
         kl_coef: beta of eq. 3; 0 needs no reference.
         target_kl: An update ends before a step at which the policy has moved half as far again from the one that
-            sampled, and the rate of later updates follows how far it moved (see `train.parts`). Falls with the square
-            of the schedule. `None` is off.
+            sampled, and the rate of later updates follows how far it moved (see `training.parts`). Falls with the
+            square of the schedule. `None` is off.
         apart: Rows of each role are trained one role after the other, each with an optimiser state, a warm-up and a
             rate of its own.
         roles: What differs for a role, by its name; with `apart`.
-        credit: `dgpo` redistributes advantages over tokens, see `train.credit`.
-        correction, correction_cap: For a sampler that is not quite the policy, see `train.correction`.
+        credit: `dgpo` redistributes advantages over tokens, see `training.credit`.
+        correction, correction_cap: For a sampler that is not quite the policy, see `training.correction`.
         value_coef: Weight of the value loss, a mean of squares.
         value_clip: See `algos.losses.value_loss`; `None` is off.
         value_detach: No gradient of the value loss reaches the policy. Without it that gradient is clipped together

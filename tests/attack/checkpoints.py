@@ -26,9 +26,9 @@ import himac
 from attack.hostile import NASTY, bent, held, scrambled
 from himac.errors import HimacError
 from himac.models.policy import Policy
-from himac.train.checkpoint import load_latest, save_checkpoint
-from himac.train.learner import Learner
-from himac.train.trainer import Trainer
+from himac.training.checkpoint import load_latest, save_checkpoint
+from himac.training.learner import Learner
+from himac.training.trainer import Trainer
 from support.training_rows import learner_config, make_row, tiny_model
 
 
@@ -119,7 +119,7 @@ class _Call:
 def _classes() -> list[type]:
     found = set[type]()
     for module in pkgutil.walk_packages(himac.__path__, "himac."):
-        if module.name != "himac.__main__":
+        if module.name not in ("himac.__main__", "himac.engines.vllm.transfer"):  # the second runs inside vLLM
             loaded = importlib.import_module(module.name)
             found |= {one for one in vars(loaded).values() if inspect.isclass(one) and one.__module__ == module.name}
     return sorted(found, key=lambda one: (one.__module__, one.__qualname__))

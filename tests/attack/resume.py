@@ -21,7 +21,7 @@ from support.order import order_sensitive
 KILLS = 5
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
-    ["himac.cli.train", "himac.train.trainer", "himac.models.loading", "himac.engines.local.engine", "support.order"]
+    ["himac.cli.train", "himac.training.trainer", "himac.models.loading", "himac.engines.local.engine", "support.order"]
 )
 _END_S = 240.0
 

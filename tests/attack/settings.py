@@ -242,7 +242,7 @@ def other_method(number: int, folder: Path) -> str | None:
 def diverged(number: int, folder: Path) -> str | None:
     """No tensor with a number that is not finite becomes a checkpoint, and none is loaded without a word."""
     from himac.models.loading import load_model
-    from himac.train.checkpoint import load_latest, save_checkpoint, save_model
+    from himac.training.checkpoint import load_latest, save_checkpoint, save_model
 
     model, tokenizer = load_model(_model())
     names = [name for name, _ in model.named_parameters()]
@@ -282,7 +282,7 @@ def second_evaluation(number: int, folder: Path) -> str | None:
 
 def full_disk(number: int, folder: Path) -> str | None:
     """Files that cannot grow beyond some size stand for a full disk; the former checkpoint stays the latest."""
-    from himac.train.checkpoint import load_latest
+    from himac.training.checkpoint import load_latest
 
     cli = _cli(folder)
     start = (*TRAIN, "--model", str(_model()), "train.eval_every=0", "train.checkpoint_every=1")

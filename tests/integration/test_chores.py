@@ -12,9 +12,9 @@ from himac.cli.stages import make_model
 from himac.config_file import load_config
 from himac.envs.alfworld.generator import generate_games, write_games
 from himac.rollout.runtime import build_benchmark, build_runtime
-from himac.train.factory import make_learner
-from himac.train.trainer import Trainer
-from himac.train.warmstart import warmstart
+from himac.training.factory import make_learner
+from himac.training.trainer import Trainer
+from himac.training.warmstart import warmstart
 from support.learning import AGENTS, ALGORITHMS
 
 

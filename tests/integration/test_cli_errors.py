@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from himac.store.lock import locked
-from himac.train.checkpoint import load_latest
+from himac.training.checkpoint import load_latest
 from support.cli import Cli, Done
 
 CONFIGS = Path(__file__).resolve().parents[2] / "src" / "himac" / "configs"
@@ -61,7 +61,7 @@ def trained(tiny_yaml: Path, tiny_model: Path, tmp_path_factory: pytest.TempPath
         ("env.kwargs.data=3", ["alfworld data is 3"]),
         ("env.kwargs.noice=0.1", ["noice", "it takes:"]),
         ("env.train_split=trian", ["no split 'trian'", "train, valid"]),
-        ("env={name: gym:FrozenLake-v1}", ["takes actions from Discrete", "register it with a wrapper"]),
+        ("env={name: gym:FrozenLake-v1}", ["takes actions from Discrete", "name the actions in env.kwargs.actions"]),
         ("env={name: gym:FrozenLak-v1}", ["Did you mean: `FrozenLake`"]),
         ("warmstart.formats=[hiper]", ["does not teach the hierarchical agent"]),
     ],

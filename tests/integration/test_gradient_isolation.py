@@ -14,8 +14,8 @@ from himac.algos.himac import Himac
 from himac.rollout.rows import execution_rows, planner_rows, returns
 from himac.rollout.runtime import Runtime, build_runtime
 from himac.rollout.sampling import HierarchicalSampler
-from himac.train.factory import make_learner
-from himac.train.warmstart import warmstart
+from himac.training.factory import make_learner
+from himac.training.warmstart import warmstart
 from himac.types import Episode, Group, Role, Row, Segment
 from support.learning import make_toy_model, toy_config
 from support.toy import ColourBenchmark

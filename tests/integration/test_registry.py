@@ -18,8 +18,8 @@ from himac.config import ALGORITHMS as KNOWN
 from himac.config_file import load_config
 from himac.envs.registry import BENCHMARKS as KNOWN_BENCHMARKS
 from himac.rollout.runtime import build_benchmark, build_runtime
-from himac.train.factory import make_learner
-from himac.train.trainer import Trainer
+from himac.training.factory import make_learner
+from himac.training.trainer import Trainer
 from himac.types import Task
 from support.learning import AGENTS, ALGORITHMS, learn, make_imitator, make_toy_model, toy_config
 from support.toy import ColourBenchmark

@@ -23,11 +23,11 @@ from himac.config_file import parse_config
 from himac.models import loading, vision
 from himac.models.folder import ADAPTER_WEIGHTS
 from himac.rollout.runtime import build_benchmark, build_runtime
-from himac.train import diagnosis, trainer
-from himac.train.checkpoint import save_model
-from himac.train.learner import Learner
-from himac.train.value import VALUE_FILE
-from himac.train.warmstart import warmstart
+from himac.training import diagnosis, trainer
+from himac.training.checkpoint import save_model
+from himac.training.learner import Learner
+from himac.training.value import VALUE_FILE
+from himac.training.warmstart import warmstart
 from support.learning import AGENTS, WORDS, make_toy_model, toy_config
 from support.order import OrderSensitive, Wordy, order_sensitive
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from himac.train.value import VALUE_FILE
+from himac.training.value import VALUE_FILE
 from support.cli import Cli, lines
 
 

@@ -12,7 +12,7 @@ import torch
 from himac.envs.registry import make_benchmark
 from himac.errors import CheckpointError, ConfigError
 from himac.rollout.runtime import build_runtime
-from himac.train.warmstart import Unfinished, WarmstartReport, warmstart
+from himac.training.warmstart import Unfinished, WarmstartReport, warmstart
 from himac.types import PromptTexts
 from support.learning import make_toy_model, toy_config
 from support.toy import ColourBenchmark

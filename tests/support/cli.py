@@ -22,7 +22,7 @@ if sys.platform != "darwin":  # system libraries of macOS do not survive a fork
         [
             "himac.cli.train",
             "himac.cli.evaluate",
-            "himac.train.trainer",
+            "himac.training.trainer",
             "himac.models.loading",
             "himac.engines.local.engine",
         ]

@@ -18,10 +18,10 @@ from himac.config import Config
 from himac.config_file import parse_config
 from himac.models.init_model import init_model
 from himac.rollout.runtime import Runtime, build_runtime
-from himac.train.checkpoint import save_model
-from himac.train.factory import make_learner
-from himac.train.trainer import Trainer
-from himac.train.warmstart import warmstart
+from himac.training.checkpoint import save_model
+from himac.training.factory import make_learner
+from himac.training.trainer import Trainer
+from himac.training.warmstart import warmstart
 from himac.types import Demonstration, DemoSegment, DemoTurn, Task
 from support.toy import COLOURS, ColourBenchmark
 

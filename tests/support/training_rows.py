@@ -6,8 +6,8 @@ import numpy as np
 import torch
 
 from himac.config import Config
-from himac.train import factory
-from himac.train.settings import LearnerSettings
+from himac.training import factory
+from himac.training.settings import LearnerSettings
 from himac.types import Role, Row
 
 VOCABULARY = 32

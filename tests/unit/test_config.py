@@ -196,7 +196,7 @@ def test_an_empty_file_means_the_defaults(tmp_path: Path) -> None:
             r"^configuration key 'engine': key_variable is the name of an environment variable",
         ),
         ("engine.base_url=http://sk-123/v1", r"key 'engine\.base_url'; it belongs to engine\.name=openai$"),
-        ("engine.name=other", r"^unknown engine 'other'; known: local, openai, vllm$"),
+        ("engine.name=other", r"^configuration key 'engine': unknown engine 'other'; known: local, openai, vllm$"),
         ("engine=local", r"^configuration key 'engine': .*dictionary"),
         ("seed={a: &a [*a]}", r"is not valid YAML"),
         ("seed=[1", r"the value of override 'seed=\[1' is not valid YAML"),

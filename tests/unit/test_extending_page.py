@@ -27,7 +27,7 @@ from himac.models.loading import load_model
 from himac.models.policy import Policy
 from himac.rollout.collect import Collector
 from himac.rollout.episode import Proposal, Setting, execute
-from himac.train.factory import make_algorithm
+from himac.training.factory import make_algorithm
 from himac.types import StopReason
 from support.toy import ByteTokenizer, ColourBenchmark, ScriptedEngine
 

@@ -17,7 +17,7 @@ from himac.algos.himac import HimacConfig
 from himac.config_file import difference, load_config
 from himac.renamed import RENAMED
 from himac.rollout.runtime import build_benchmark
-from himac.train.factory import check_training
+from himac.training.factory import check_training
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = sorted(path for path in (ROOT / "configs").rglob("*.yaml") if path.parent.name != "bench")

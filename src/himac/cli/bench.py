@@ -57,7 +57,7 @@ def bench_command(
 
 def _check(cells: Sequence[Cell]) -> None:
     """Refuse what no process could train, before time is spent on the others."""
-    from himac.train.factory import check_training
+    from himac.training.factory import check_training
 
     for cell in cells:
         if cell.kind == "train":

@@ -79,7 +79,7 @@ def _plan(config: Config, gpu: float | None) -> None:
     import torch
 
     from himac.models.loading import resolve_device
-    from himac.train.estimate import fitting, memory, seconds, size_of
+    from himac.training.estimate import fitting, memory, seconds, size_of
 
     if config.model.path:
         check_model_folder(Path(config.model.path))

@@ -174,7 +174,7 @@ def _former(output: Path) -> list[Path]:
 
 def _weights(models: Sequence[str]) -> str:
     """Tells models from others; nothing for an endpoint."""
-    from himac.train.checkpoint import crc32
+    from himac.training.checkpoint import crc32
 
     files = (path for model in models for path in sorted(Path(model).glob("*.safetensors")))
     return " ".join(f"{crc32(path):08x}" for path in files)

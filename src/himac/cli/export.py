@@ -40,7 +40,7 @@ def inspect_command(path: Path, output: Path | None) -> None:
 
 def _write(config: Config, model: Path, output: Path, merge: bool) -> None:
     from himac.models.policy import Policy
-    from himac.train.checkpoint import save_model
+    from himac.training.checkpoint import save_model
 
     policy = Policy.load(model, config.model.model_copy(update={"device": "cpu"}))
     save_model(output, policy.model, policy.tokenizer, merge=merge)

@@ -35,7 +35,7 @@ def _remedy(config: Config) -> str:
     import torch
 
     from himac.models.loading import resolve_device
-    from himac.train.estimate import fitting, memory
+    from himac.training.estimate import fitting, memory
 
     device = resolve_device(config.model.device)
     cuda = device.type == "cuda"

@@ -71,9 +71,9 @@ def warm_model(config: Config, benchmark: Benchmark, model: str, output: Path) -
 
     One that was killed goes on from its last checkpoint.
     """
-    from himac.train.checkpoint import save_model
-    from himac.train.diagnosis import TOO_LONG
-    from himac.train.warmstart import Unfinished, warmstart
+    from himac.training.checkpoint import save_model
+    from himac.training.diagnosis import TOO_LONG
+    from himac.training.warmstart import Unfinished, warmstart
 
     kept = Unfinished.at(_unfinished(output), model)
     based = config.model_copy(update={"model": config.model.model_copy(update={"path": model})})

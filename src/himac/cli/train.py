@@ -41,7 +41,7 @@ def train_command(
 
 def run_training(config: Config, run_dir: Path, resume: bool) -> None:
     """Train into `run_dir`: initialise and warm-start when no model is given, then reinforcement learning."""
-    from himac.train.factory import check_taught, check_training
+    from himac.training.factory import check_taught, check_training
 
     check_training(config)
     check_trackers(config.train.trackers)
@@ -113,9 +113,9 @@ def _model(config: Config, **changes: Any) -> Config:
 
 def _reinforce(config: Config, benchmark: Benchmark, start: str, run_dir: Path, opening: EnvResult) -> None:
     from himac.models.policy import Policy
-    from himac.train.checkpoint import check_lines, load_latest
-    from himac.train.factory import learner_settings, make_learner, planned_steps
-    from himac.train.trainer import Trainer
+    from himac.training.checkpoint import check_lines, load_latest
+    from himac.training.factory import learner_settings, make_learner, planned_steps
+    from himac.training.trainer import Trainer
 
     latest = load_latest(run_dir)
     if latest is not None:

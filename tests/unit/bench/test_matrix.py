@@ -11,7 +11,7 @@ import yaml
 from himac.bench.matrix import expand, load_matrix
 from himac.config_file import load_config
 from himac.errors import ConfigError
-from himac.train.factory import check_training
+from himac.training.factory import check_training
 
 CONFIGS = Path(__file__).resolve().parents[3] / "src" / "himac" / "configs"
 SHIPPED = sorted((CONFIGS / "bench").glob("*.yaml"))

@@ -16,7 +16,7 @@ from himac.cli.train import run_training
 from himac.config import Config
 from himac.config_file import parse_config
 from himac.errors import OutOfMemoryError
-from himac.train.learner import Learner
+from himac.training.learner import Learner
 from support.learning import make_toy_model, toy_config
 from support.toy import ColourBenchmark
 

@@ -23,8 +23,8 @@ from himac.models.init_model import init_model
 from himac.models.loading import load_model
 from himac.models.policy import Policy
 from himac.models.vision import vision_tower
-from himac.train.checkpoint import save_model
-from himac.train.learner import Learner
+from himac.training.checkpoint import save_model
+from himac.training.learner import Learner
 from support.tiny_vision import write_model
 from support.training_rows import learner_config, make_row, sampled_rows, tiny_model
 

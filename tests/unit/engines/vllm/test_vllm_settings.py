@@ -6,7 +6,7 @@ from himac.engines.base import make_engine
 from himac.engines.vllm.settings import VllmConfig
 from himac.errors import ConfigError, MissingDependencyError
 from himac.models.policy import Policy
-from himac.train.factory import check_training
+from himac.training.factory import check_training
 
 
 def config(*settings: str) -> Config:

@@ -11,7 +11,7 @@ import pytest
 
 from himac.config import Config
 from himac.config_file import load_config
-from himac.train.diagnosis import WINDOW, findings, slope_t
+from himac.training.diagnosis import WINDOW, findings, slope_t
 
 PLAIN = load_config(None, ["algo.name=grpo"])
 Series = Callable[[int], dict[str, float]]

@@ -24,12 +24,12 @@ from himac.rollout.metrics import context_metrics, group_metrics
 from himac.rollout.runtime import Runtime
 from himac.seeding import derive_seed
 from himac.store.metrics_log import finite
-from himac.train.checkpoint import MetricsLog, mark_best, save_checkpoint, save_model
-from himac.train.diagnosis import findings
-from himac.train.factory import make_algorithm
-from himac.train.learner import Learner
-from himac.train.recording import EpisodeLog
-from himac.train.value import VALUE_FILE
+from himac.training.checkpoint import MetricsLog, mark_best, save_checkpoint, save_model
+from himac.training.diagnosis import findings
+from himac.training.factory import make_algorithm
+from himac.training.learner import Learner
+from himac.training.recording import EpisodeLog
+from himac.training.value import VALUE_FILE
 from himac.types import Episode, Group, Row, Task
 
 

@@ -20,9 +20,9 @@ from himac.errors import CheckpointError, ConfigError, DataError
 from himac.models.vision import forget_pictures
 from himac.rollout.runtime import AGENTS, Runtime
 from himac.seeding import derive_seed
-from himac.train.checkpoint import load_latest, save_checkpoint
-from himac.train.factory import make_learner
-from himac.train.settings import LearnerSettings
+from himac.training.checkpoint import load_latest, save_checkpoint
+from himac.training.factory import make_learner
+from himac.training.settings import LearnerSettings
 from himac.types import Row, Task
 
 _MOST_LEFT_OUT = 0.05

@@ -13,9 +13,9 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from himac.models.forward import logits_at, packed_forward
-from himac.train.credit import hellinger
-from himac.train.optim import has_amx
-from himac.train.packing import MicroBatch
+from himac.training.credit import hellinger
+from himac.training.optim import has_amx
+from himac.training.packing import MicroBatch
 
 Precision = Literal["fp32", "bf16", "auto"]
 EntropyKind = Literal["none", "value", "grad"]

@@ -10,8 +10,8 @@ import torch
 from himac.config import RoleConfig
 from himac.errors import ConfigError
 from himac.models.policy import Policy
-from himac.train.learner import Learner
-from himac.train.parts import Part
+from himac.training.learner import Learner
+from himac.training.parts import Part
 from himac.types import Role, Row
 from support.training_rows import learner_config as config
 from support.training_rows import logprobs, sampled_rows, tiny_model

@@ -14,8 +14,8 @@ from typing import Any
 from himac.config import Config, InitConfig, ModelConfig
 from himac.config_file import parse_config
 from himac.models.skeleton import kept_bytes, skeleton
-from himac.train.factory import learner_settings
-from himac.train.forward import logits_at_once, runs_bf16
+from himac.training.factory import learner_settings
+from himac.training.forward import logits_at_once, runs_bf16
 
 _PROBE_TOKENS = 64
 _LOGIT_COPIES = 5  # logits, log-probabilities, and what their entropy is made of, in float32

@@ -17,8 +17,8 @@ from himac.models.loading import load_model
 from himac.models.policy import Policy
 from himac.models.skeleton import kept_bytes, skeleton
 from himac.models.vision import vision_tower
-from himac.train.estimate import fitting, memory, seconds, size_of
-from himac.train.factory import make_learner
+from himac.training.estimate import fitting, memory, seconds, size_of
+from himac.training.factory import make_learner
 from support.tiny_vision import write_model
 
 TOKENS = 64

@@ -9,7 +9,7 @@ from himac.errors import ConfigError
 
 
 class LearnerSettings(LearnerConfig):
-    """Settings of the update; `train.factory.learner_settings` makes them.
+    """Settings of the update; `training.factory.learner_settings` makes them.
 
     Attributes:
         total_steps: Optimiser steps of the whole run, for `linear` and `cosine` schedules.

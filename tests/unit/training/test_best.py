@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from himac.train.trainer import best_checkpoint
+from himac.training.trainer import best_checkpoint
 
 
 def evaluation(iteration: int, success: float | None, kind: str = "eval") -> dict[str, Any]:

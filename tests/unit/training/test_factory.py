@@ -10,8 +10,8 @@ from himac.config import LearnerConfig
 from himac.config_file import load_config
 from himac.errors import ConfigError, MissingDependencyError
 from himac.models.policy import Policy
-from himac.train.factory import check_training, learner_settings, make_algorithm, make_learner
-from himac.train.forward import Precision
+from himac.training.factory import check_training, learner_settings, make_algorithm, make_learner
+from himac.training.forward import Precision
 
 FLAT = "agent.name=flat"
 

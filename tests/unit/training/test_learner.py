@@ -11,9 +11,9 @@ import torch
 from himac.errors import CheckpointError, ConfigError, TrainingError
 from himac.models.forward import packed_forward, recomputed
 from himac.models.policy import Policy
-from himac.train import forward
-from himac.train.checkpoint import load_latest, save_checkpoint
-from himac.train.learner import Learner, LearnerSettings
+from himac.training import forward
+from himac.training.checkpoint import load_latest, save_checkpoint
+from himac.training.learner import Learner, LearnerSettings
 from support.training_rows import learner_config as config
 from support.training_rows import logprobs, make_row, sampled_rows, tiny_model
 

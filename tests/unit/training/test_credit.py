@@ -11,10 +11,10 @@ from torch import Tensor
 
 from himac.errors import ConfigError
 from himac.models.policy import Policy
-from himac.train import forward
-from himac.train.credit import hellinger, redistribute
-from himac.train.learner import Learner, LearnerSettings
-from himac.train.packing import pack
+from himac.training import forward
+from himac.training.credit import hellinger, redistribute
+from himac.training.learner import Learner, LearnerSettings
+from himac.training.packing import pack
 from support.training_rows import learner_config, sampled_rows, tiny_model
 
 seeds = st.integers(0, 10_000)

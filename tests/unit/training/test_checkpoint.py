@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from himac.errors import CheckpointError, ModelError, TrainingError
 from himac.models.folder import pointed
 from himac.store import atomic
-from himac.train.checkpoint import (
+from himac.training.checkpoint import (
     MetricsLog,
     check_lines,
     load_latest,
@@ -212,7 +212,7 @@ def test_a_real_file_size_limit_gives_a_clear_error(tmp_path: Path) -> None:
         import resource, sys, torch
         from support.training_rows import tiny_model
         from himac.errors import CheckpointError, TrainingError
-        from himac.train.checkpoint import load_latest, save_checkpoint
+        from himac.training.checkpoint import load_latest, save_checkpoint
         run, model = sys.argv[1], tiny_model()
         save_checkpoint(run, "good", model, None, {"n": 1})
         for name, state, limit in (("big-state", {"t": torch.zeros(1 << 20)}, 1 << 20), ("big-model", {}, 4096)):

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from himac.algos.losses import value_loss
-from himac.train.meter import Meter
-from himac.train.packing import MicroBatch
+from himac.training.meter import Meter
+from himac.training.packing import MicroBatch
 from himac.types import FloatArray, Row
 
 VALUE_FILE = "value_head.safetensors"

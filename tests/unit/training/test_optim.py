@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from himac.train.optim import Muon, OptimizerSet, lr_at, make_optimizer, orthogonalize
+from himac.training.optim import Muon, OptimizerSet, lr_at, make_optimizer, orthogonalize
 
 
 def backward(model: Any, seed: int) -> None:

@@ -13,7 +13,7 @@ from himac.evaluation.records import record
 from himac.report.pictures import FOLDER, write_pictures
 from himac.seeding import derive_seed
 from himac.store.atomic import WriteGuard
-from himac.train.checkpoint import MetricsLog
+from himac.training.checkpoint import MetricsLog
 from himac.types import Episode, FloatArray, Group, Row, Segment
 
 FILE = "episodes.jsonl"

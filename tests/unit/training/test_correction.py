@@ -11,8 +11,8 @@ from himac.config import Config
 from himac.config_file import load_config
 from himac.errors import ConfigError
 from himac.models.policy import Policy
-from himac.train.correction import importance_weights
-from himac.train.learner import Learner
+from himac.training.correction import importance_weights
+from himac.training.learner import Learner
 from support.training_rows import learner_config, logprobs, make_row, tiny_model
 
 logprob = st.floats(-8, 0, allow_subnormal=False)

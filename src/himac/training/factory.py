@@ -12,10 +12,10 @@ from himac.errors import ConfigError
 from himac.models.policy import Policy
 from himac.rollout.runtime import Runtime, require_weights
 from himac.rollout.sampling import FlatSampler, HierarchicalSampler
-from himac.train.settings import LearnerSettings
+from himac.training.settings import LearnerSettings
 
 if TYPE_CHECKING:
-    from himac.train.learner import Learner
+    from himac.training.learner import Learner
 
 
 def check_training(config: Config) -> None:
@@ -67,7 +67,7 @@ def learner_settings(config: Config, **changes: Any) -> LearnerSettings:
 
 def make_learner(policy: Policy, config: Config, ref_model: Any = None, **changes: Any) -> Learner:
     """A learner with the settings of `learner_settings`."""
-    from himac.train.learner import Learner
+    from himac.training.learner import Learner
 
     return Learner(policy, learner_settings(config, **changes), ref_model=ref_model)
 

@@ -14,9 +14,9 @@ import torch
 from himac.errors import TrainingError
 from himac.models.policy import Policy
 from himac.models.vision import vision_tower
-from himac.train.forward import score_tokens
-from himac.train.learner import Learner
-from himac.train.packing import check_rows, pack
+from himac.training.forward import score_tokens
+from himac.training.learner import Learner
+from himac.training.packing import check_rows, pack
 from himac.types import Row
 from support.tiny_vision import ARCHITECTURES, load_spread, picture, picture_row, plain_logprobs, write_model
 from support.training_rows import learner_config
@@ -146,7 +146,7 @@ def test_pictures_are_shared_by_rows(rows: list[Row]) -> None:
 
 def test_a_model_directory_keeps_what_was_learnt(loaded: Loaded, rows: list[Row], tmp_path: Path) -> None:
     from himac.models.loading import load_model
-    from himac.train.checkpoint import save_model
+    from himac.training.checkpoint import save_model
 
     save_model(tmp_path / "saved", *loaded)
     again, tokenizer = load_model(tmp_path / "saved")

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from himac.errors import TrainingError
-from himac.train.packing import check_rows, pack, plan
+from himac.training.packing import check_rows, pack, plan
 from himac.types import Role, Row
 from support.training_rows import make_row
 

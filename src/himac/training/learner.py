@@ -25,15 +25,15 @@ from himac.models.policy import Policy
 from himac.models.vision import freeze_vision
 from himac.models.weights import all_finite
 from himac.seeding import derive_seed
-from himac.train.correction import importance_weights
-from himac.train.credit import redistribute
-from himac.train.forward import EntropyKind, TokenScores, autocast, deviation, encode, score_tokens
-from himac.train.meter import Meter
-from himac.train.optim import lr_at, make_optimizer
-from himac.train.packing import MicroBatch, check_rows, pack
-from himac.train.parts import Part, too_far
-from himac.train.settings import LearnerSettings
-from himac.train.value import ValueHeads, batch_value_loss, head_weights, row_values
+from himac.training.correction import importance_weights
+from himac.training.credit import redistribute
+from himac.training.forward import EntropyKind, TokenScores, autocast, deviation, encode, score_tokens
+from himac.training.meter import Meter
+from himac.training.optim import lr_at, make_optimizer
+from himac.training.packing import MicroBatch, check_rows, pack
+from himac.training.parts import Part, too_far
+from himac.training.settings import LearnerSettings
+from himac.training.value import ValueHeads, batch_value_loss, head_weights, row_values
 from himac.types import FloatArray, Role, Row
 
 __all__ = ["Learner", "LearnerSettings"]
@@ -428,7 +428,7 @@ class Learner:
                 away.to("cpu")
 
     def _corrected(self, rows: list[Row], meter: Meter) -> list[Row]:
-        """The rows as if the present policy had sampled them, their advantages weighted by `train.correction`."""
+        """The rows as if the present policy had sampled them, their advantages weighted by `training.correction`."""
         cfg, corrected = self.config, list[Row]()
         for row, own_M in zip(rows, self._logprobs(rows, lambda: nullcontext(self.model)), strict=True):
             told_M = torch.from_numpy(row.old_logprobs[row.loss_mask]).to(own_M)
@@ -441,7 +441,7 @@ class Learner:
         return corrected
 
     def _credited(self, rows: list[Row]) -> list[Row]:
-        """The rows with their advantages redistributed by `train.credit`."""
+        """The rows with their advantages redistributed by `training.credit`."""
         cfg = self.config
 
         def score(batch: MicroBatch) -> Sequence[Tensor]:

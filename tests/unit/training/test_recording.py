@@ -12,7 +12,7 @@ from PIL.Image import open as open_picture
 
 from himac.rollout.rows import planner_rows, segment_row
 from himac.scene import Image, Scene
-from himac.train.recording import EpisodeLog
+from himac.training.recording import EpisodeLog
 from himac.types import Blueprint, Episode, Group, Role, Row, Segment, StopReason, Task, Turn
 
 WORDS = ["do", " it", "<a>", "go", "</a>", " ok"]

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from himac.train.optim import OptimizerSet
+from himac.training.optim import OptimizerSet
 
 # Of the learning rate after an update: the policy moved further than its target, or less than a third of it.
 _SLOWER, _FASTER = 1 / 1.5, 1.1

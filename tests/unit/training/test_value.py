@@ -12,10 +12,10 @@ from safetensors.torch import load_file
 
 from himac.errors import CheckpointError, TrainingError
 from himac.models.policy import Policy
-from himac.train.checkpoint import load_latest, save_checkpoint
-from himac.train.learner import Learner, LearnerSettings
-from himac.train.packing import check_rows, pack
-from himac.train.value import VALUE_FILE, head_weights
+from himac.training.checkpoint import load_latest, save_checkpoint
+from himac.training.learner import Learner, LearnerSettings
+from himac.training.packing import check_rows, pack
+from himac.training.value import VALUE_FILE, head_weights
 from himac.types import Row, ValueTargets
 from support.training_rows import learner_config, make_row, sampled_rows
 
