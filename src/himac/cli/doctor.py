@@ -24,6 +24,12 @@ _PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "gymnasium", 
 _EXTRAS = {
     "lora": ("peft", "adapters, model.lora"),
     "api": ("openai", "chat endpoints, engine.name=openai"),
+    "vllm": ("vllm", "sampling, engine.name=vllm"),
+    "minigrid": ("minigrid", "the benchmark babyai"),
+    "wandb": ("wandb", "a tracker"),
+    "mlflow": ("mlflow", "a tracker"),
+    "trackio": ("trackio", "a tracker"),
+    "inspect": ("inspect_ai", "himac export --inspect"),
     "textworld": ("textworld", "the original engine of ALFWorld, for tests"),
 }
 _GB = 1e9
@@ -45,8 +51,9 @@ def doctor_command(config_path: Path | None, overrides: Sequence[str], gpu: floa
     console.print(f"himac {__version__}, Python {found['python']}, {found['platform']}")
     console.print(", ".join(f"{name} {metadata.version(name)}" for name in _PACKAGES))
     for name, (package, use) in _EXTRAS.items():
-        there = importlib.util.find_spec(package) is not None
-        state = metadata.version(package) if there else f"missing; install it with: pip install 'himac[{name}]'"
+        # A package may be there under another name, as vLLM's build for CPUs is.
+        brought_by = metadata.packages_distributions().get(package)
+        state = metadata.version(brought_by[0]) if brought_by else f"missing; pip install 'himac[{name}]'"
         console.print(f"{package} ({use}): {state}", soft_wrap=True)
     console.print(f"CPU: {in_words(found)}, {memory_bytes() / _GB:.1f} GB", soft_wrap=True)
     for number in range(torch.cuda.device_count()):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,13 @@ def told(capsys: pytest.CaptureFixture[str], *args: Any) -> str:
 
 
 def test_the_installation(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    find = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "peft" else find(name))
+    found = metadata.packages_distributions()
+    here = {"openai": found["openai"], "vllm": ["numpy"]}  # vLLM's build for CPUs has another name
+    monkeypatch.setattr(metadata, "packages_distributions", lambda: here)
     text = told(capsys, None, [])
     assert "torch 2" in text
-    assert "peft (adapters, model.lora): missing; install it with: pip install 'himac[lora]'" in text
+    assert "peft (adapters, model.lora): missing; pip install 'himac[lora]'" in text
+    assert f"vllm (sampling, engine.name=vllm): {metadata.version('numpy')}" in text
     assert "CPU: " in text
     assert "attention: " in text
     assert "model:" not in text
