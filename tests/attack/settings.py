@@ -217,8 +217,8 @@ def _one_sentence(done: Done, says: str) -> str | None:
     return None if says in done.errors[0] else f"does not say {says!r}: {done.errors[0][:300]}"
 
 
-METHODS = ("himac", "grpo", "ppo", "rloo", "gigpo", "hiper")
-KINDS = {"himac": "hierarchical", "hiper": "hiper"}
+METHODS = ("himac", "himac-plus", "grpo", "ppo", "rloo", "gigpo", "hiper")
+KINDS = {"himac": "hierarchical", "himac-plus": "hierarchical", "hiper": "hiper"}
 
 
 def other_method(number: int, folder: Path) -> str | None:
