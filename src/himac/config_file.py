@@ -21,6 +21,7 @@ from himac.config import (
     DEFAULT_ALGORITHM,
     DEFAULT_ENGINE,
     ENGINES,
+    AlgoConfig,
     Config,
     Trained,
     algorithm_settings,
@@ -179,7 +180,7 @@ def _leave_other_method(tree: dict[str, Any], typed: Mapping[str, Any]) -> None:
     if isinstance(method, str) and method != algo.get("name", DEFAULT_ALGORITHM):
         with contextlib.suppress(HimacError):  # an unknown one is told of later
             chosen = algorithm_settings(method)
-            left += [f"algo.{key}" for key in algo if key not in chosen.model_fields]
+            left += [f"algo.{key}" for key, value in algo.items() if not _takes(chosen, key, value)]
             left += ["agent.name"] * (agent.get("name", chosen.trains) != chosen.trains)
             name = name or chosen.trains
     formats = warm.get("formats")
@@ -193,6 +194,15 @@ def _leave_other_method(tree: dict[str, Any], typed: Mapping[str, Any]) -> None:
         del tree[section][key]
     if left:
         logger.warning("left out, for another method, agent or engine than the one chosen: %s", ", ".join(left))
+
+
+def _takes(chosen: type[AlgoConfig], key: str, value: Any) -> bool:
+    """Whether an algorithm has this setting, and may have this value for it."""
+    try:
+        chosen.model_validate({key: value})
+    except ValidationError as error:
+        return all(fault["loc"][:1] != (key,) for fault in error.errors())
+    return True
 
 
 def _explain(error: ValidationError, tree: Mapping[str, Any]) -> str:

@@ -261,6 +261,18 @@ def test_a_run_saved_before_engines_had_their_own_keys_is_the_same_run() -> None
     assert parse_config({"engine": endpoint}).model_dump(mode="json")["engine"] == endpoint
 
 
+def test_a_value_that_the_chosen_algorithm_cannot_have_is_left_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text("algo: {name: ppo, gamma: 1.0, tasks: 3}")  # the values of a graph with circles need gamma < 1
+    algo = load_config(path, ["algo.name=himac-plus"]).algo
+    assert algo.model_dump(include={"gamma", "tasks"}) == {"gamma": 0.95, "tasks": 3}
+    assert "algo.gamma" in caplog.text
+    with pytest.raises(ConfigError, match=r"'algo\.gamma'"):
+        load_config(path, ["algo.name=himac-plus", "algo.gamma=1.0"])
+
+
 def test_another_engine_leaves_the_keys_of_the_file_s_own(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "c.yaml"
     path.write_text("engine: {name: openai, model: m, concurrency: 4}")
