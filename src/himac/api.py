@@ -85,7 +85,7 @@ class Agent:
     """
 
     def __init__(self, runtime: Runtime) -> None:
-        self._runtime = replace(runtime, setting=replace(runtime.setting, watcher=_Notes(self)))
+        self._runtime = replace(runtime, spec=replace(runtime.spec, watcher=_Notes(self)))
         self._program: Any = None
         self._number = 0
         self._clear()
@@ -116,7 +116,7 @@ class Agent:
         check_room(self._runtime, opening)
         self._runtime.engine.forget()
         task = Task(f"live-{self._number}", "live")
-        program = run_episode(self._runtime.setting, self._runtime.agent, task, temperature, seed, seed)
+        program = run_episode(self._runtime.spec, self._runtime.agent, task, temperature, seed, seed)
         self._number += 1
         self._program = iter(program)
         return self._until_step(None, opening)

@@ -18,7 +18,7 @@ from himac.envs.pool import EnvPool
 from himac.evaluation.records import write_results
 from himac.evaluation.summary import summarise
 from himac.rollout.collect import Collector
-from himac.rollout.episode import Setting, flat_episode
+from himac.rollout.episode import EpisodeSpec, flat_episode
 from himac.rollout.runtime import make_agent
 from himac.types import Episode, StopReason, Task
 from support import parents, rogue
@@ -113,9 +113,9 @@ def _scripted(workers: int) -> Callable[[list[Task], Path], list[Episode]]:
         config = load_config(None, ["agent.name=flat", "env.step_limit=4"])
         benchmark = rogue.RogueBenchmark()
         agent: Any = make_agent(config, ByteTokenizer(), benchmark)
-        setting = Setting(benchmark, config, 4096)
+        spec = EpisodeSpec(benchmark, config, 4096)
         pool = _pool() if workers else EnvPool(benchmark.make_env, timeout_s=TIMEOUT_S)
-        programs = [flat_episode(setting, agent, task, 1.0, n, 0) for n, task in enumerate(tasks)]
+        programs = [flat_episode(spec, agent, task, 1.0, n, 0) for n, task in enumerate(tasks)]
         return Collector(ScriptedEngine(lambda *_: "red"), pool).run(programs)
 
     return play
@@ -129,7 +129,7 @@ def _pool() -> EnvPool:
 def _parallel(tasks: list[Task], folder: Path) -> list[Episode]:
     runtime = _runtime()
     named = [Task(f"{n // 2}", task.kind, task.options) for n, task in enumerate(tasks)]  # both processes get some
-    programs = [flat_episode(runtime.setting, runtime.agent, task, 1.0, n, 0) for n, task in enumerate(named)]
+    programs = [flat_episode(runtime.spec, runtime.agent, task, 1.0, n, 0) for n, task in enumerate(named)]
     return runtime.collector.run(programs)
 
 

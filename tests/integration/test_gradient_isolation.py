@@ -35,7 +35,7 @@ def runtime(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runtime]:
 @pytest.fixture(scope="module")
 def outcomes(runtime: Runtime) -> dict[str, PhaseOutcome]:
     """Both phases of one iteration."""
-    algorithm = Himac(runtime.config.algo, HierarchicalSampler(runtime.setting, runtime.agent, runtime.collector))
+    algorithm = Himac(runtime.config.algo, HierarchicalSampler(runtime.spec, runtime.agent, runtime.collector))
     tasks = runtime.benchmark.tasks("train")[:4]
     at = PhaseContext(0, 11)
     macro = algorithm.macro(at, tasks, None)

@@ -82,7 +82,7 @@ def _rollout(folder: Path) -> None:
 
         def episodes(way: str) -> list[object]:
             tasks = [rogue.task(way, ("red", colour)) for colour in ("blue", "green")]
-            return [flat_episode(runtime.setting, runtime.agent, task, 1.0, 1, 0) for task in tasks]
+            return [flat_episode(runtime.spec, runtime.agent, task, 1.0, 1, 0) for task in tasks]
 
         runtime.collector.run(episodes(""))  # the worker is ready
         threading.Timer(0.5, lambda: print("running", flush=True)).start()

@@ -26,7 +26,7 @@ from himac.models.init_model import init_model
 from himac.models.loading import load_model
 from himac.models.policy import Policy
 from himac.rollout.collect import Collector
-from himac.rollout.episode import Proposal, Setting, execute
+from himac.rollout.episode import EpisodeSpec, Proposal, execute
 from himac.training.factory import make_algorithm
 from himac.types import StopReason
 from support.toy import ByteTokenizer, ColourBenchmark, ScriptedEngine
@@ -59,7 +59,7 @@ def test_the_environment() -> None:
         engine = ScriptedEngine(lambda prompt, request, script=script: next(script))
         with EnvPool(benchmark.make_env) as pool:
             program = execute(
-                Setting(benchmark, cfg, 400), agent, task, Proposal.given(demo.blueprint), 1.0, seed=1, env_seed=1
+                EpisodeSpec(benchmark, cfg, 400), agent, task, Proposal.given(demo.blueprint), 1.0, seed=1, env_seed=1
             )
             (episode,) = Collector(engine, pool).run([program])
         assert episode.stop is StopReason.SUCCESS
@@ -83,8 +83,8 @@ def test_the_algorithm(monkeypatch: pytest.MonkeyPatch) -> None:
     engine = ScriptedEngine(lambda prompt, request: rng.choice(prompt.split("Task: ")[1].split()[:2]))
     agent = FlatAgent(ByteTokenizer(), ColourBenchmark.texts, cfg.agent)
     with EnvPool(ColourBenchmark().make_env) as pool:
-        setting = Setting(ColourBenchmark(), cfg, 400)
-        runtime: Any = SimpleNamespace(setting=setting, agent=agent, collector=Collector(engine, pool))
+        spec = EpisodeSpec(ColourBenchmark(), cfg, 400)
+        runtime: Any = SimpleNamespace(spec=spec, agent=agent, collector=Collector(engine, pool))
         ((_, phase),) = make_algorithm(cfg, runtime).phases
         outcome = phase(PhaseContext(0, 1), ColourBenchmark().tasks("train")[:2], None)
     assert [len(group.episodes) for group in outcome.groups] == [4, 4]

@@ -53,7 +53,7 @@ class Gigpo(FlatAlgorithm[GigpoConfig]):
                 group,
                 turn_advantages(
                     group,
-                    self.sampler.setting.costs,
+                    self.sampler.spec.costs,
                     gamma=config.gamma,
                     weight=config.step_weight,
                     std=config.std,

@@ -136,4 +136,4 @@ class Himac:
     def _micro_advantages(self, group: Group) -> list[Float64Array]:
         """Eq. 2 over the executions of z*; not in the paper: plus `step_weight` times GiGPO's step advantage."""
         weight, gamma, std = self.config.step_weight, self.config.gamma, self.config.std
-        return turn_advantages(group, self.sampler.setting.costs, weight=weight, gamma=gamma, std=std, step_std=std)
+        return turn_advantages(group, self.sampler.spec.costs, weight=weight, gamma=gamma, std=std, step_std=std)

@@ -109,7 +109,7 @@ class HimacPlus:
         config, episodes = self.config, (*group.episodes, *family[1:])
         among_executions = relative_by_group(returns(group.episodes), _blueprints(group.episodes), config.std)
         episode_E = np.concatenate([among_executions, group_relative(returns(family), config.std)[1:]])
-        steps = graph_step_advantages(episodes, self.sampler.setting.costs, config.gamma)
+        steps = graph_step_advantages(episodes, self.sampler.spec.costs, config.gamma)
         advantages = [base + config.step_weight * step_T for base, step_T in zip(episode_E, steps, strict=True)]
         return turn_rows(Group(group.id, group.task, episodes), advantages)
 

@@ -157,7 +157,7 @@ class Hiper(FlatAlgorithm[HiperConfig]):
         return _Attempt(
             row=row,
             rewards_S=shaped_rewards(
-                np.array(self.sampler.setting.costs.turn_rewards(episode, self.config.gamma)),
+                np.array(self.sampler.spec.costs.turn_rewards(episode, self.config.gamma)),
                 switch_S,
                 [decision.subgoal for decision in decisions],
                 keep_penalty=self.config.keep_penalty,

@@ -104,7 +104,7 @@ class Ppo(FlatAlgorithm[PpoConfig]):
 
     def _rewards(self, attempts: Sequence[tuple[Row, Episode]]) -> list[Float64Array]:
         """Rewards of the tokens, [T] an episode, less the KL penalty log pi - log ref of each (k1)."""
-        costs = self.sampler.setting.costs
+        costs = self.sampler.spec.costs
         rewards = [
             turn_rewards([turn.end for turn in episode.turns], costs.turn_rewards(episode), row.loss_mask)
             for row, episode in attempts

@@ -48,7 +48,7 @@ def play_command(
 def play(runtime: Runtime, task: Task, screen: Screen) -> Episode:
     """Run one greedy episode of a task and show it while it goes on."""
     screen.task(task)
-    watched = replace(runtime, setting=replace(runtime.setting, watcher=screen))
+    watched = replace(runtime, spec=replace(runtime.spec, watcher=screen))
     episode = evaluate(watched, [task], seed=runtime.config.seed)[0]
     screen.end(episode)
     return episode

@@ -43,13 +43,13 @@ def evaluate(
     Raises:
         EnvironmentFailureError, EndpointError: the environment or the engine failed in all of them.
     """
-    agent, setting = runtime.agent, runtime.setting
+    agent, spec = runtime.agent, runtime.spec
     seeds = [task_seed(seed, task) for task in tasks]
     proposals: Sequence[Proposal | None]
     if planner is not None:
         assert isinstance(planner.agent, HierarchicalAgent)
         hot = planner.agent.config.planner.temperature
-        source = planner.setting, planner.agent
+        source = planner.spec, planner.agent
         plans = [propose(*source, task, 1, hot, s, s) for task, s in zip(tasks, seeds, strict=True)]
         proposals = [proposal for (proposal,) in planner.collector.run(plans)]
     elif blueprints == "planner":
@@ -58,10 +58,10 @@ def evaluate(
         proposals = [given_blueprint(runtime, task, s, blueprints) for task, s in zip(tasks, seeds, strict=True)]
     each = list(zip(tasks, seeds, proposals, strict=True))
     if not runtime.config.engine.can.exact or isinstance(agent, ReflexionAgent):
-        runs = [trials(setting, agent, task, temperature, s, proposal=proposal) for task, s, proposal in each]
+        runs = [trials(spec, agent, task, temperature, s, proposal=proposal) for task, s, proposal in each]
         tell = None if on_result is None else (lambda done: on_result(done[-1].episode))
         return some_sound([done[-1].episode for done in runtime.collector.run(runs, tell)])
-    programs = [run_episode(setting, agent, task, temperature, s, s, proposal) for task, s, proposal in each]
+    programs = [run_episode(spec, agent, task, temperature, s, s, proposal) for task, s, proposal in each]
     return some_sound(runtime.collector.run(programs, on_result))
 
 

@@ -148,7 +148,7 @@ def _program(runtime: Runtime, plan: Plan, task: Task, repeat: int, journal: Jou
         journal.keep(trial_record(trial, plan.split_hash, repeat, number, runtime.agent.chat))
 
     done = yield from trials(
-        runtime.setting,
+        runtime.spec,
         runtime.agent,
         task,
         plan.temperature,

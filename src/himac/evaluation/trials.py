@@ -9,7 +9,7 @@ from typing import Any
 
 from himac.agents.reflexion import ReflexionAgent
 from himac.engines.base import Completion, SamplingParams
-from himac.rollout.episode import Agent, Proposal, Setting, run_episode
+from himac.rollout.episode import Agent, EpisodeSpec, Proposal, run_episode
 from himac.rollout.program import Command, Commands, Generate, GenerateMany, Release, Reset, Step
 from himac.scene import Content, pictures_in
 from himac.seeding import derive_seed
@@ -98,7 +98,7 @@ class _Meter:
 
 
 def trials(
-    setting: Setting,
+    spec: EpisodeSpec,
     agent: Agent,
     task: Task,
     temperature: float,
@@ -126,7 +126,7 @@ def trials(
         if done:
             assert isinstance(agent, ReflexionAgent)
             if done[-1].reflection is None:
-                judged = yield from _reflect(setting, agent, done, temperature, derive_seed(seed, "reflect", number))
+                judged = yield from _reflect(spec, agent, done, temperature, derive_seed(seed, "reflect", number))
                 done[-1] = judged
                 if judged.reflection is None:
                     return tuple(done)
@@ -134,8 +134,8 @@ def trials(
                     notify(number - 1, judged)
             player = agent.remembering([trial.reflection or "" for trial in done])
         own = derive_seed(seed, "trial", number) if number else seed
-        attempt = run_episode(setting, player, task, temperature, own, seed, proposal)
-        done.append((yield from _trial(setting, task, own, attempt)))
+        attempt = run_episode(spec, player, task, temperature, own, seed, proposal)
+        done.append((yield from _trial(spec, task, own, attempt)))
         last = done[-1].episode
         if last.success or last.error is not None or len(done) >= budget:
             return tuple(done)
@@ -143,7 +143,7 @@ def trials(
             notify(number, done[-1])
 
 
-def _trial(setting: Setting, task: Task, seed: int, attempt: Commands) -> Generator[Command, Any, Trial]:
+def _trial(spec: EpisodeSpec, task: Task, seed: int, attempt: Commands) -> Generator[Command, Any, Trial]:
     """The attempt with what it cost; an `engine_error` when the engine gave a request up."""
     started = time.perf_counter()
     meter = _Meter()
@@ -157,7 +157,7 @@ def _trial(setting: Setting, task: Task, seed: int, attempt: Commands) -> Genera
             blueprint=None,
             plan=None,
             segments=(),
-            ret=setting.costs.episode_return(0.0, stop, meter.steps, invalid_steps=0),
+            ret=spec.costs.episode_return(0.0, stop, meter.steps, invalid_steps=0),
             stop=stop,
             env_steps=meter.steps,
             wall_s=time.perf_counter() - started,
@@ -167,7 +167,7 @@ def _trial(setting: Setting, task: Task, seed: int, attempt: Commands) -> Genera
 
 
 def _reflect(
-    setting: Setting, agent: ReflexionAgent, done: Sequence[Trial], temperature: float, seed: int
+    spec: EpisodeSpec, agent: ReflexionAgent, done: Sequence[Trial], temperature: float, seed: int
 ) -> Generator[Command, Any, Trial]:
     """The last trial with a reflection, or as an `engine_error` when the engine gave up."""
     last = done[-1]
@@ -175,7 +175,7 @@ def _reflect(
     writer = agent.remembering([trial.reflection or "" for trial in done[:-1]])
     outcome = str(episode.stop).replace("_", " ")
     prompt = writer.reflection_prompt(
-        last.instruction, last.opening, episode.turns, outcome, max(setting.max_context - most, 1)
+        last.instruction, last.opening, episode.turns, outcome, max(spec.max_context - most, 1)
     )
     params = SamplingParams(
         max_new_tokens=most,

@@ -8,7 +8,7 @@ from typing import Any
 from himac.agents.hierarchical import HierarchicalAgent
 from himac.envs.pool import EnvResult
 from himac.errors import EnvironmentFailureError
-from himac.rollout.episode import Proposal, Setting, World, follow
+from himac.rollout.episode import EpisodeSpec, Proposal, World, follow
 from himac.rollout.program import Command, Reset, Restore, Step, program
 from himac.scene import Content
 from himac.types import Boundary, Episode, Task, Turn
@@ -16,7 +16,7 @@ from himac.types import Boundary, Episode, Task, Turn
 
 @program
 def branch(
-    setting: Setting,
+    spec: EpisodeSpec,
     agent: HierarchicalAgent,
     task: Task,
     proposal: Proposal,
@@ -34,7 +34,7 @@ def branch(
     Raises:
         EnvironmentFailureError: the environment answers them in another way than before.
     """
-    world = World(setting, **boundary.world)
+    world = World(spec, **boundary.world)
     if boundary.state is not None:
         world.failed((yield Restore(boundary.state)))
     else:
@@ -50,4 +50,4 @@ def branch(
                     f"said {told!r:.80}, so no branch can start there; make it deterministic, give it clone_state and "
                     "restore_state, or set algo.branches=0"
                 )
-    return (yield from follow(setting, agent, task, proposal, temperature, seed, world, boundary.done))
+    return (yield from follow(spec, agent, task, proposal, temperature, seed, world, boundary.done))

@@ -65,7 +65,7 @@ class Watcher(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
+class EpisodeSpec:
     """What every episode of a run shares.
 
     Attributes:
@@ -88,7 +88,7 @@ class Setting:
 class World:
     """The environment's side of one episode: last observation, rewards, steps, and whether it is over."""
 
-    setting: Setting
+    spec: EpisodeSpec
     instruction: str = ""
     first: Content = ""
     overview: str = ""
@@ -119,13 +119,13 @@ class World:
         result: EnvResult = yield Step(action)
         if self.failed(result):
             return
-        config = self.setting.config
+        config = self.spec.config
         self.steps += 1
         self.invalid = result.info.get("invalid", False)
         self.invalid_steps += self.invalid
         self._see(result)
         self.score = result.info.get("score")
-        reward = self.setting.benchmark.reward_scale * result.reward
+        reward = self.spec.benchmark.reward_scale * result.reward
         reward += config.env.invalid_penalty if self.invalid else 0.0
         self.reward_sum += reward
         if result.terminated:
@@ -140,7 +140,7 @@ class World:
         result: EnvResult = yield Clone()
         if self.failed(result):
             return ()
-        kept = {name: getattr(self, name) for name in self.__slots__ if name not in ("setting", "started")}
+        kept = {name: getattr(self, name) for name in self.__slots__ if name not in ("spec", "started")}
         return (Boundary(done, kept, result.state),)
 
     def _see(self, result: EnvResult) -> None:
@@ -150,7 +150,7 @@ class World:
 
     def start(self, subgoal: str) -> Content:
         """What a segment starts with: the benchmark's words, and the pictures of the last observation."""
-        text = self.setting.benchmark.start_text(subgoal, self.overview, plain(self.observation))
+        text = self.spec.benchmark.start_text(subgoal, self.overview, plain(self.observation))
         return retold(self.observation, text)
 
     def _stuck(self, action: str) -> int:
@@ -181,7 +181,7 @@ class World:
             blueprint=proposal.blueprint if proposal else None,
             plan=proposal.plan if proposal else None,
             segments=tuple(segments),
-            ret=self.setting.costs.episode_return(self.reward_sum, stop, self.steps, self.invalid_steps),
+            ret=self.spec.costs.episode_return(self.reward_sum, stop, self.steps, self.invalid_steps),
             stop=stop,
             env_steps=self.steps,
             wall_s=time.perf_counter() - self.started,
@@ -192,18 +192,18 @@ class World:
 
 @program
 def propose(
-    setting: Setting, agent: HierarchicalAgent, task: Task, count: int, temperature: float, seed: int, env_seed: int
+    spec: EpisodeSpec, agent: HierarchicalAgent, task: Task, count: int, temperature: float, seed: int, env_seed: int
 ) -> Generator[Command, Any, list[Proposal]]:
     """Sample `count` blueprints for a task (line 4 of Algorithm 1); greedy when the temperature is 0.
 
     Episodes of one group share `env_seed`, so all start from the same state; `seed` drives the policy's own draws.
     """
-    world = World(setting)
+    world = World(spec)
     yield from world.reset(task, env_seed)
     if world.error is not None:
         return [Proposal.failed(world.error)] * count
     prompt = agent.planner_prompt(world.instruction, world.first)
-    limit = min(agent.config.planner.max_tokens, max(setting.max_context - len(prompt), 0))
+    limit = min(agent.config.planner.max_tokens, max(spec.max_context - len(prompt), 0))
     requests = tuple(
         Generate(
             (task.id, "plan", seed, number),
@@ -232,7 +232,7 @@ def propose(
 
 @program
 def execute(
-    setting: Setting,
+    spec: EpisodeSpec,
     agent: HierarchicalAgent,
     task: Task,
     proposal: Proposal,
@@ -246,21 +246,21 @@ def execute(
     Args:
         branching: Keep the boundaries between sub-goals.
     """
-    world = World(setting, error=proposal.error)
+    world = World(spec, error=proposal.error)
     blueprint = proposal.blueprint
-    if setting.watcher is not None:
-        setting.watcher.planned(blueprint)
+    if spec.watcher is not None:
+        spec.watcher.planned(blueprint)
     if proposal.error is not None:
         world.stop = StopReason.ENV_ERROR
     elif not blueprint.valid:
         world.stop, world.score = StopReason.MALFORMED_BLUEPRINT, proposal.score
     else:
         yield from world.reset(task, env_seed)
-    return (yield from follow(setting, agent, task, proposal, temperature, seed, world, branching=branching))
+    return (yield from follow(spec, agent, task, proposal, temperature, seed, world, branching=branching))
 
 
 def follow(
-    setting: Setting,
+    spec: EpisodeSpec,
     agent: HierarchicalAgent,
     task: Task,
     proposal: Proposal,
@@ -276,7 +276,7 @@ def follow(
         if world.stop is not None:
             break
         session = (task.id, "exec", seed, number)
-        segment = yield from _segment(setting, agent, world, subgoal, temperature, session, derive_seed(seed, number))
+        segment = yield from _segment(spec, agent, world, subgoal, temperature, session, derive_seed(seed, number))
         segments.append(segment)
         if branching and world.stop is None and number + 1 < len(proposal.blueprint.subgoals):
             boundaries += yield from world.boundary(number + 1)
@@ -287,7 +287,7 @@ def follow(
 
 
 def _segment(
-    setting: Setting,
+    spec: EpisodeSpec,
     agent: HierarchicalAgent,
     world: World,
     subgoal: str,
@@ -299,11 +299,11 @@ def _segment(
     limits = agent.config.executor
     prompt = agent.executor_prompt(subgoal, world.start(subgoal), world.instruction)
     recorder = SegmentRecorder(Role.EXECUTOR, prompt, subgoal)
-    if setting.watcher is not None:
-        setting.watcher.subgoal(subgoal)
+    if spec.watcher is not None:
+        spec.watcher.subgoal(subgoal)
     steps = 0
     while world.stop is None:
-        completion = yield from _reply(setting, agent, recorder, limits.max_tokens, temperature, session, seed)
+        completion = yield from _reply(spec, agent, recorder, limits.max_tokens, temperature, session, seed)
         if completion is None:
             world.stop = StopReason.CONTEXT_LIMIT
             break
@@ -316,7 +316,7 @@ def _segment(
             steps += 1
             invalid, observation = world.invalid, world.observation
         reward = world.reward_sum - reward_before
-        _told(setting, recorder, Turn(reply.action, observation, reward, invalid, reply.sub_done, *span, anchor))
+        _told(spec, recorder, Turn(reply.action, observation, reward, invalid, reply.sub_done, *span, anchor))
         if world.stop is None and any(word in plain(observation) for word in limits.failure_keywords):
             world.stop = StopReason.FAILURE_KEYWORD
         if reply.sub_done or world.stop is not None:
@@ -334,16 +334,16 @@ def _segment(
 
 @program
 def flat_episode(
-    setting: Setting, agent: FlatAgent, task: Task, temperature: float, seed: int, env_seed: int
+    spec: EpisodeSpec, agent: FlatAgent, task: Task, temperature: float, seed: int, env_seed: int
 ) -> Generator[Command, Any, Episode]:
     """One episode of a policy without hierarchy."""
-    world = World(setting)
+    world = World(spec)
     session = (task.id, "flat", seed)
     yield from world.reset(task, env_seed)
     limits = agent.limits
     recorder = SegmentRecorder(Role.FLAT, agent.prompt(world.instruction, world.first))
     while world.stop is None:
-        completion = yield from _reply(setting, agent, recorder, limits.max_tokens, temperature, session, seed)
+        completion = yield from _reply(spec, agent, recorder, limits.max_tokens, temperature, session, seed)
         if completion is None:
             world.stop = StopReason.CONTEXT_LIMIT
             break
@@ -352,7 +352,7 @@ def flat_episode(
         anchor, reward_before = world.anchor, world.reward_sum
         yield from world.step(action, limits.max_repeats)
         reward = world.reward_sum - reward_before
-        _told(setting, recorder, Turn(action, world.observation, reward, world.invalid, False, *span, anchor))
+        _told(spec, recorder, Turn(action, world.observation, reward, world.invalid, False, *span, anchor))
         if world.stop is None:
             if not completion.finished:
                 recorder.given(agent.chat.end_ids)
@@ -363,7 +363,7 @@ def flat_episode(
 
 @program
 def run_episode(
-    setting: Setting,
+    spec: EpisodeSpec,
     agent: Agent,
     task: Task,
     temperature: float,
@@ -374,24 +374,24 @@ def run_episode(
     """One episode of any agent; one with a hierarchy follows the proposal, by default a blueprint of its own."""
     whole: Any
     if isinstance(agent, FlatAgent):
-        whole = flat_episode(setting, agent, task, temperature, seed, env_seed)
+        whole = flat_episode(spec, agent, task, temperature, seed, env_seed)
     else:
         if proposal is None:
-            (proposal,) = yield from propose(setting, agent, task, 1, temperature, seed, env_seed)
-        whole = execute(setting, agent, task, proposal, temperature, seed, env_seed)
+            (proposal,) = yield from propose(spec, agent, task, 1, temperature, seed, env_seed)
+        whole = execute(spec, agent, task, proposal, temperature, seed, env_seed)
     episode: Episode = yield from whole
     return episode
 
 
-def _told(setting: Setting, recorder: SegmentRecorder, turn: Turn) -> None:
+def _told(spec: EpisodeSpec, recorder: SegmentRecorder, turn: Turn) -> None:
     """Record a turn and tell the watcher."""
     recorder.turn(turn)
-    if setting.watcher is not None:
-        setting.watcher.turn(turn)
+    if spec.watcher is not None:
+        spec.watcher.turn(turn)
 
 
 def _reply(
-    setting: Setting,
+    spec: EpisodeSpec,
     agent: Agent,
     recorder: SegmentRecorder,
     max_tokens: int,
@@ -400,7 +400,7 @@ def _reply(
     seed: int,
 ) -> Generator[Command, Any, Completion | None]:
     """One completion, or `None` when the context is full."""
-    room = setting.max_context - len(recorder)
+    room = spec.max_context - len(recorder)
     if room <= 0:
         return None
     params = SamplingParams(

@@ -200,7 +200,7 @@ def _work(connection: Connection, build: Callable[[], Any]) -> None:
             before = (runtime.collector.usage.env_steps, runtime.collector.usage.generated_tokens)
             try:
                 programs = [
-                    getattr(importlib.import_module(module), name)(runtime.setting, runtime.agent, *args, **kwargs)
+                    getattr(importlib.import_module(module), name)(runtime.spec, runtime.agent, *args, **kwargs)
                     for module, name, args, kwargs in share.calls
                 ]
                 results = runtime.collector.run(programs)

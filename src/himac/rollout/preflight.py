@@ -68,7 +68,7 @@ def check_room(runtime: Runtime, opening: EnvResult) -> None:
             f"the environment shows pictures, which engine '{engine.name}' does not take; "
             "set env.kwargs.observation=text or engine.name=local"
         )
-    agent, limit = runtime.agent, runtime.setting.max_context
+    agent, limit = runtime.agent, runtime.spec.max_context
     ask = agent.planner_prompt if isinstance(agent, HierarchicalAgent) else agent.prompt
     tokens = len(ask(str(opening.info.get("instruction", "")), shown))
     if tokens >= limit:

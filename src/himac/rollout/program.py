@@ -80,17 +80,17 @@ class Program(Generic[S, A]):
 
     Attributes:
         function: Its module-level name finds it again in another process.
-        setting, agent: The two first arguments, which every process has its own of.
+        spec, agent: The two first arguments, which every process has its own of.
     """
 
     function: Callable[..., Generator[Command, Any, Any]]
-    setting: S
+    spec: S
     agent: A
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
 
     def __iter__(self) -> Generator[Command, Any, Any]:
-        return self.function(self.setting, self.agent, *self.args, **self.kwargs)
+        return self.function(self.spec, self.agent, *self.args, **self.kwargs)
 
     @property
     def call(self) -> tuple[str, str, tuple[Any, ...], Mapping[str, Any]]:
@@ -101,10 +101,10 @@ class Program(Generic[S, A]):
 def program(
     function: Callable[Concatenate[S, A, P], Generator[Command, Any, Any]],
 ) -> Callable[Concatenate[S, A, P], Program[S, A]]:
-    """Turn a generator function of (setting, agent, ...) into one that returns a `Program`."""
+    """Turn a generator function of (spec, agent, ...) into one that returns a `Program`."""
 
-    def build(setting: S, agent: A, /, *args: P.args, **kwargs: P.kwargs) -> Program[S, A]:
-        return Program(function, setting, agent, args, kwargs)
+    def build(spec: S, agent: A, /, *args: P.args, **kwargs: P.kwargs) -> Program[S, A]:
+        return Program(function, spec, agent, args, kwargs)
 
     wrapped: Callable[Concatenate[S, A, P], Program[S, A]] = update_wrapper(build, function)
     return wrapped

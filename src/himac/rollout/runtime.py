@@ -26,7 +26,7 @@ from himac.errors import ConfigError, DataError
 from himac.models.folder import check_model_folder
 from himac.models.policy import Policy
 from himac.rollout.collect import Collector, Runner
-from himac.rollout.episode import Setting
+from himac.rollout.episode import EpisodeSpec
 from himac.rollout.parallel import ParallelCollector, start_worker
 from himac.seeding import derive_seed
 from himac.types import Demonstration
@@ -47,7 +47,7 @@ class Runtime:
     agent: HierarchicalAgent | FlatAgent
     pool: EnvPool
     collector: Runner
-    setting: Setting
+    spec: EpisodeSpec
 
     def close(self) -> None:
         """Stop worker processes and requests."""
@@ -149,7 +149,7 @@ def assemble(
         agent=agent,
         pool=pool,
         collector=local,
-        setting=Setting(benchmark, config, engine.max_context),
+        spec=EpisodeSpec(benchmark, config, engine.max_context),
     )
     if workers > 1 and policy is not None:
         policy.model.share_memory()  # an update in this process is seen by all

@@ -10,7 +10,7 @@ from himac.agents.flat import FlatAgent
 from himac.agents.hierarchical import HierarchicalAgent
 from himac.rollout.branch import branch
 from himac.rollout.collect import Runner
-from himac.rollout.episode import Proposal, Setting, execute, flat_episode, propose
+from himac.rollout.episode import EpisodeSpec, Proposal, execute, flat_episode, propose
 from himac.rollout.program import Commands
 from himac.seeding import derive_seed
 from himac.types import Boundary, Episode, Task
@@ -19,8 +19,8 @@ from himac.types import Boundary, Episode, Task
 class HierarchicalSampler:
     """Blueprints and their executions for many tasks at once."""
 
-    def __init__(self, setting: Setting, agent: HierarchicalAgent, collector: Runner) -> None:
-        self.setting, self.agent, self.collector = setting, agent, collector
+    def __init__(self, spec: EpisodeSpec, agent: HierarchicalAgent, collector: Runner) -> None:
+        self.spec, self.agent, self.collector = spec, agent, collector
 
     def propose(
         self, tasks: Sequence[Task], count: int, seed: int, env_seed: int, greedy: bool = False
@@ -32,7 +32,7 @@ class HierarchicalSampler:
             env_seed: Of the environments: the same number gives every episode of a task the same start.
         """
         temperature = 0.0 if greedy else self.agent.config.planner.temperature
-        shared = self.setting, self.agent
+        shared = self.spec, self.agent
         programs = [
             propose(*shared, task, count, temperature, derive_seed(seed, n, task.id), start_seed(env_seed, task))
             for n, task in enumerate(tasks)
@@ -54,7 +54,7 @@ class HierarchicalSampler:
         Greedy executions are deterministic, so equal blueprints of one task run once and share the result.
         """
         temperature = 0.0 if greedy else self.agent.config.executor.temperature
-        shared = self.setting, self.agent
+        shared = self.spec, self.agent
         programs, places = list[Commands](), dict[tuple[int, object], int]()
         for n, (task, candidates) in enumerate(zip(tasks, proposals, strict=True)):
             for m, proposal in enumerate(candidates):
@@ -81,7 +81,7 @@ class HierarchicalSampler:
             walked = [turn for part in episode.segments[: boundary.done] for turn in part.turns]
             programs.append(
                 branch(
-                    self.setting,
+                    self.spec,
                     self.agent,
                     episode.task,
                     Proposal(episode.blueprint, None),
@@ -126,15 +126,15 @@ class HierarchicalSampler:
 class FlatSampler:
     """Whole episodes of a flat policy."""
 
-    def __init__(self, setting: Setting, agent: FlatAgent, collector: Runner) -> None:
-        self.setting, self.agent, self.collector = setting, agent, collector
+    def __init__(self, spec: EpisodeSpec, agent: FlatAgent, collector: Runner) -> None:
+        self.spec, self.agent, self.collector = spec, agent, collector
 
     def rollout(
         self, tasks: Sequence[Task], count: int, seed: int, env_seed: int, greedy: bool = False
     ) -> list[list[Episode]]:
         """`count` episodes a task."""
         temperature = 0.0 if greedy else self.agent.limits.temperature
-        shared = self.setting, self.agent
+        shared = self.spec, self.agent
         programs = [
             flat_episode(*shared, task, temperature, derive_seed(seed, n, task.id, m), start_seed(env_seed, task))
             for n, task in enumerate(tasks)

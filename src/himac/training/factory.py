@@ -85,10 +85,10 @@ def make_algorithm(config: Config, runtime: Runtime, critic: Critic | None = Non
     build = config.algo.load_factory()
     sampler: FlatSampler | HierarchicalSampler
     if isinstance(runtime.agent, FlatAgent):
-        sampler = FlatSampler(runtime.setting, runtime.agent, runtime.collector)
+        sampler = FlatSampler(runtime.spec, runtime.agent, runtime.collector)
     else:
         assert isinstance(runtime.agent, HierarchicalAgent)
-        sampler = HierarchicalSampler(runtime.setting, runtime.agent, runtime.collector)
+        sampler = HierarchicalSampler(runtime.spec, runtime.agent, runtime.collector)
     algorithm: Algorithm = build(config.algo, sampler, *([critic] if config.algo.value_heads else []))
     return algorithm
 

@@ -163,7 +163,7 @@ def warmstart(
     if not rows:
         raise DataError("the demonstrator solved none of the training tasks; check env.kwargs and env.train_split")
     replies.check()
-    limit, longest = runtime.setting.max_context, max(len(row.input_ids) for row in rows)
+    limit, longest = runtime.spec.max_context, max(len(row.input_ids) for row in rows)
     fitting = [row for row in rows if len(row.input_ids) <= limit]
     too_long = len(rows) - len(fitting)
     if too_long > _MOST_LEFT_OUT * len(rows):

@@ -17,7 +17,7 @@ from himac.algos.steps import turn_advantages
 from himac.config_file import load_config
 from himac.envs.pool import EnvPool
 from himac.rollout.collect import Collector
-from himac.rollout.episode import Setting
+from himac.rollout.episode import EpisodeSpec
 from himac.rollout.rows import returns
 from himac.rollout.sampling import FlatSampler
 from himac.types import StopReason, Task
@@ -43,7 +43,7 @@ def make(method, config, reply, **settings):
     cfg = load_config(None, ["env.step_limit=6", "agent.max_context=400", "agent.name=flat"])
     collector = Collector(ScriptedEngine(reply), EnvPool(ColourBenchmark().make_env), max_live=8)
     agent = FlatAgent(ByteTokenizer(), ColourBenchmark.texts, cfg.agent)
-    sampler = FlatSampler(Setting(ColourBenchmark(), cfg, 400), agent, collector)
+    sampler = FlatSampler(EpisodeSpec(ColourBenchmark(), cfg, 400), agent, collector)
     return method(config(tasks=3, group_size=8, **settings), sampler), collector
 
 
@@ -79,7 +79,7 @@ def test_gigpo_weighs_each_turn():
     outcome = algo.flat(AT, TASKS, None)
     rows = iter(outcome.rows)
     for group in outcome.groups:
-        expected = turn_advantages(group, algo.sampler.setting.costs, gamma=0.95, weight=1.5, step_std="none")
+        expected = turn_advantages(group, algo.sampler.spec.costs, gamma=0.95, weight=1.5, step_std="none")
         late = np.array([len(episode.turns) == 3 for episode in group.episodes])
         assert 0 < late.sum() < 8
         # From the start on: 10 at the second step, or -0.1 and 10 at the third. The rejected action left the start.

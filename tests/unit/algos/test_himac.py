@@ -13,7 +13,7 @@ from himac.algos.himac import Himac, HimacConfig
 from himac.config_file import load_config
 from himac.envs.pool import EnvPool
 from himac.rollout.collect import Collector
-from himac.rollout.episode import Setting
+from himac.rollout.episode import EpisodeSpec
 from himac.rollout.rows import returns
 from himac.rollout.sampling import HierarchicalSampler
 from himac.types import Role, Task
@@ -47,7 +47,7 @@ def make():
         engine = ScriptedEngine(planner_or_executor(plan))
         collector = Collector(engine, EnvPool(ColourBenchmark().make_env), max_live=8)
         agent = HierarchicalAgent(ByteTokenizer(), ColourBenchmark.texts, cfg.agent)
-        sampler = HierarchicalSampler(Setting(ColourBenchmark(), cfg, 400), agent, collector)
+        sampler = HierarchicalSampler(EpisodeSpec(ColourBenchmark(), cfg, 400), agent, collector)
         return Himac(HimacConfig(tasks=3, num_blueprints=4, num_rollouts=4, **settings), sampler), engine, collector
 
     return build

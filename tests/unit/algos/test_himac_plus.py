@@ -15,7 +15,7 @@ from himac.config_file import load_config
 from himac.envs.pool import EnvPool
 from himac.errors import EnvironmentFailureError
 from himac.rollout.collect import Collector
-from himac.rollout.episode import Setting
+from himac.rollout.episode import EpisodeSpec
 from himac.rollout.sampling import HierarchicalSampler
 from himac.types import Blueprint, Boundary, Episode, Role, StopReason
 from support.toy import ByteTokenizer, ColourBenchmark, ColourEnv, RestorableColours, ScriptedEngine
@@ -45,7 +45,7 @@ def make(request):
         request.addfinalizer(pool.close)
         collector = Collector(ScriptedEngine(answer), pool, max_live=8)
         agent = HierarchicalAgent(ByteTokenizer(), ColourBenchmark.texts, cfg.agent)
-        sampler = HierarchicalSampler(Setting(ColourBenchmark(), cfg, 400), agent, collector)
+        sampler = HierarchicalSampler(EpisodeSpec(ColourBenchmark(), cfg, 400), agent, collector)
         sizes = {"tasks": 3, "num_blueprints": PLANS, "num_rollouts": EXECUTIONS}
         return HimacPlus(HimacPlusConfig(**sizes | settings), sampler), collector
 

@@ -14,7 +14,7 @@ from himac.algos.hiper import Hiper, HiperConfig
 from himac.config_file import load_config
 from himac.envs.pool import EnvPool
 from himac.rollout.collect import Collector
-from himac.rollout.episode import Setting
+from himac.rollout.episode import EpisodeSpec
 from himac.rollout.sampling import FlatSampler
 from himac.types import Episode, Group, Segment
 from support.toy import ByteTokenizer, ColourBenchmark, ScriptedEngine
@@ -53,7 +53,7 @@ def make():
         )
         collector = Collector(ScriptedEngine(answer), EnvPool(ColourBenchmark().make_env), max_live=8)
         agent = HiperAgent(ByteTokenizer(), ColourBenchmark.texts, cfg.agent)
-        sampler = FlatSampler(Setting(ColourBenchmark(), cfg, 800), agent, collector)
+        sampler = FlatSampler(EpisodeSpec(ColourBenchmark(), cfg, 800), agent, collector)
         return Hiper(HiperConfig(tasks=2, group_size=8, heads=len(critic.heads), **settings), sampler, critic)
 
     return build

@@ -13,7 +13,7 @@ from himac.algos.ppo import Ppo, PpoConfig
 from himac.config_file import load_config
 from himac.envs.pool import EnvPool
 from himac.rollout.collect import Collector
-from himac.rollout.episode import Setting
+from himac.rollout.episode import EpisodeSpec
 from himac.rollout.sampling import FlatSampler
 from himac.types import FloatArray, Row
 from support.toy import ByteTokenizer, ColourBenchmark, ScriptedEngine
@@ -45,7 +45,7 @@ def collect(tasks: int = 3, **settings: Any) -> tuple[PhaseOutcome, PpoConfig]:
     with EnvPool(ColourBenchmark().make_env) as pool:
         agent = FlatAgent(ByteTokenizer(), ColourBenchmark.texts, cfg.agent)
         collector = Collector(ScriptedEngine(reply), pool, max_live=8)
-        sampler = FlatSampler(Setting(ColourBenchmark(), cfg, 400), agent, collector)
+        sampler = FlatSampler(EpisodeSpec(ColourBenchmark(), cfg, 400), agent, collector)
         ((name, phase),) = Ppo(config, sampler, Positions()).phases
         assert name == "flat"
         return phase(PhaseContext(0, 7), TASKS[:tasks], None), config

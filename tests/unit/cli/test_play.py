@@ -17,7 +17,7 @@ from himac.config_file import load_config
 from himac.envs.pool import EnvPool
 from himac.errors import ConfigError
 from himac.rollout.collect import Collector
-from himac.rollout.episode import Setting
+from himac.rollout.episode import EpisodeSpec
 from himac.rollout.runtime import Runtime
 from himac.scene import observed
 from himac.types import StopReason, Task, Turn
@@ -50,10 +50,10 @@ class Scripted:
                 agent=build(ByteTokenizer(), benchmark.texts, config.agent),
                 pool=pool,
                 collector=Collector(engine, pool),
-                setting=Setting(benchmark, config, 400),
+                spec=EpisodeSpec(benchmark, config, 400),
             )
             self.episode = play(runtime, TASK, Screen(Console(file=self.output, width=100, highlight=False)))
-            assert runtime.setting.watcher is None
+            assert runtime.spec.watcher is None
 
 
 def test_everything_is_shown_before_the_model_is_asked_again() -> None:

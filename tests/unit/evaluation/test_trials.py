@@ -16,7 +16,7 @@ from himac.engines.base import Completion, GenerateRequest
 from himac.envs.pool import EnvPool
 from himac.evaluation.trials import Spent, Trial, trials
 from himac.rollout.collect import Collector
-from himac.rollout.episode import Proposal, Setting, flat_episode
+from himac.rollout.episode import EpisodeSpec, Proposal, flat_episode
 from himac.types import StopReason, Task
 from support.toy import ByteTokenizer, ColourBenchmark, ColourEnv, ScriptedEngine
 
@@ -53,8 +53,8 @@ def play(
     scripted = engine(reply)
     SeedEnv.seeds.clear()
     with EnvPool(SeedEnv) as pool:
-        setting = Setting(ColourBenchmark(), config, 4000)
-        (done,) = Collector(scripted, pool).run([trials(setting, agent, TASK, 0.0, 7, **more)])
+        spec = EpisodeSpec(ColourBenchmark(), config, 4000)
+        (done,) = Collector(scripted, pool).run([trials(spec, agent, TASK, 0.0, 7, **more)])
     return done, scripted
 
 
@@ -123,8 +123,8 @@ def test_other_agents_try_once_and_exactly_as_without_trials() -> None:
     agent = ReactAgent(ByteTokenizer(), ColourBenchmark.texts, config.agent)
     other = ScriptedEngine(learner)
     with EnvPool(ColourEnv) as pool:
-        setting = Setting(ColourBenchmark(), config, 4000)
-        (episode,) = Collector(other, pool).run([flat_episode(setting, agent, TASK, 0.0, 7, 7)])
+        spec = EpisodeSpec(ColourBenchmark(), config, 4000)
+        (episode,) = Collector(other, pool).run([flat_episode(spec, agent, TASK, 0.0, 7, 7)])
     assert other.requests == engine.requests
     assert done[0].episode.turns == episode.turns
     assert done[0].episode.ret == episode.ret
@@ -220,10 +220,10 @@ def test_many_tasks_at_once_keep_their_memories_apart() -> None:
 
     config = load_config(None, ["env.step_limit=2", "agent.flat.max_repeats=0"])
     agent = ReflexionAgent(ByteTokenizer(), ColourBenchmark.texts, config.agent)
-    setting = Setting(ColourBenchmark(), config, 4000)
+    spec = EpisodeSpec(ColourBenchmark(), config, 4000)
     tasks: Sequence[Task] = [task for task in ColourBenchmark().tasks("train") if "green" not in task.id]
     with EnvPool(ColourEnv) as pool:
-        programs = [trials(setting, agent, task, 0.0, 1) for task in tasks]
+        programs = [trials(spec, agent, task, 0.0, 1) for task in tasks]
         results = Collector(BillingEngine(reply), pool).run(programs)
     assert [len(done) for done in results] == [3] * len(tasks)
     assert [done[0].reflection for done in results] == [

@@ -10,7 +10,7 @@ from himac.config_file import load_config
 from himac.envs.pool import EnvPool
 from himac.evaluation.summary import summarise
 from himac.rollout.collect import Collector
-from himac.rollout.episode import Proposal, Setting, execute, flat_episode, propose
+from himac.rollout.episode import EpisodeSpec, Proposal, execute, flat_episode, propose
 from himac.rollout.rows import execution_rows, planner_rows, turn_rows
 from himac.types import Blueprint, Group, Role, StopReason, Task
 from support.toy import ByteTokenizer, ColourBenchmark, ColourEnv, ScriptedEngine
@@ -29,8 +29,8 @@ def run(program, reply, cut=(), workers=0):
         return collector.run([program])[0], engine
 
 
-def setting(cfg):
-    return Setting(ColourBenchmark(), cfg, cfg.agent.max_context)
+def spec(cfg):
+    return EpisodeSpec(ColourBenchmark(), cfg, cfg.agent.max_context)
 
 
 def hierarchical(cfg):
@@ -47,7 +47,7 @@ def play(replies, plan, *overrides, cut=()):
     """Run a plan with scripted executor replies; the transcript of prompts is kept by the engine."""
     cfg = config(*overrides)
     script = iter(replies)
-    program = execute(setting(cfg), hierarchical(cfg), TASK, plan, 1.0, 1, 1)
+    program = execute(spec(cfg), hierarchical(cfg), TASK, plan, 1.0, 1, 1)
     return run(program, lambda prompt, request: next(script), cut)
 
 
@@ -174,9 +174,9 @@ def test_an_environment_may_name_its_states(kind):
     replies = iter(["fly", "red", "blue"])
     if kind == "flat":
         agent = FlatAgent(ByteTokenizer(), ColourBenchmark.texts, cfg.agent)
-        program = flat_episode(setting(cfg), agent, TASK, 1.0, 1, 1)
+        program = flat_episode(spec(cfg), agent, TASK, 1.0, 1, 1)
     else:
-        program = execute(setting(cfg), hierarchical(cfg), TASK, given_plan("say both"), 1.0, 1, 1)
+        program = execute(spec(cfg), hierarchical(cfg), TASK, given_plan("say both"), 1.0, 1, 1)
     with EnvPool(LabelledColours) as pool:
         (episode,) = Collector(ScriptedEngine(lambda *_: next(replies)), pool).run([program])
     assert episode.success
@@ -187,11 +187,11 @@ def test_an_environment_that_fails_before_planning():
     """Nothing is planned, and the episodes of these proposals are the environment's failure, not the planner's."""
     cfg = config()
     broken = Task("broken", "red", {})
-    proposals, engine = run(propose(setting(cfg), hierarchical(cfg), broken, 3, 1.0, 1, 1), lambda *_: "1. say red")
+    proposals, engine = run(propose(spec(cfg), hierarchical(cfg), broken, 3, 1.0, 1, 1), lambda *_: "1. say red")
     assert engine.requests == []
     assert len(proposals) == 3
     assert all(not proposal.blueprint.valid and proposal.plan is None for proposal in proposals)
-    episode, _ = run(execute(setting(cfg), hierarchical(cfg), broken, proposals[0], 1.0, 1, 1), lambda *_: "")
+    episode, _ = run(execute(spec(cfg), hierarchical(cfg), broken, proposals[0], 1.0, 1, 1), lambda *_: "")
     assert episode.stop is StopReason.ENV_ERROR
     assert episode.broken
     assert "KeyError" in episode.error
@@ -215,7 +215,7 @@ def test_flat_episode(workers):
     cfg = config("agent.name=flat")
     agent = FlatAgent(ByteTokenizer(), ColourBenchmark.texts, cfg.agent)
     script = iter(["<think>say red</think>red", "blue"])
-    program = flat_episode(setting(cfg), agent, TASK, 1.0, 1, 1)
+    program = flat_episode(spec(cfg), agent, TASK, 1.0, 1, 1)
     episode, engine = run(program, lambda *_: next(script), workers=workers)
     assert episode.stop is StopReason.SUCCESS
     assert len(episode.segments) == 1
@@ -225,7 +225,7 @@ def test_flat_episode(workers):
 
 def test_proposals_share_prompt_and_differ_in_seed():
     cfg = config()
-    program = propose(setting(cfg), hierarchical(cfg), TASK, 4, 1.0, 1, 1)
+    program = propose(spec(cfg), hierarchical(cfg), TASK, 4, 1.0, 1, 1)
     proposals, engine = run(program, lambda prompt, request: "1. say red\n2. say blue")
     assert [p.blueprint.subgoals for p in proposals] == [("say red", "say blue")] * 4
     assert len({tuple(r.prompt_ids) for r in engine.requests}) == 1
@@ -244,9 +244,7 @@ def test_many_episodes_finish_in_order_whatever_order_the_engine_answers():
     with EnvPool(ColourBenchmark().make_env) as pool:
         collector = Collector(engine, pool, max_live=5)
         programs = [
-            execute(
-                setting(cfg), hierarchical(cfg), t, given_plan(*(f"say {c}" for c in t.options["colours"])), 1.0, n, n
-            )
+            execute(spec(cfg), hierarchical(cfg), t, given_plan(*(f"say {c}" for c in t.options["colours"])), 1.0, n, n)
             for n, t in enumerate(tasks)
         ]
         episodes = collector.run(programs)
@@ -274,7 +272,7 @@ def test_the_benchmarks_own_score_is_kept():
         script = iter(replies)
         engine = ScriptedEngine(lambda prompt, request, script=script: next(script))
         with EnvPool(ScoredEnv) as pool:
-            program = execute(setting(cfg), hierarchical(cfg), TASK, given_plan("say red"), 1.0, 1, 1)
+            program = execute(spec(cfg), hierarchical(cfg), TASK, given_plan("say red"), 1.0, 1, 1)
             scores.append(Collector(engine, pool).run([program])[0])
     assert [episode.score for episode in scores] == [30.0, 0.0]
     assert summarise(scores)["score"] == 15.0
@@ -285,7 +283,7 @@ def test_a_malformed_blueprint_scores_what_the_start_does():
     cfg = config()
     with EnvPool(ScoredEnv) as pool:
         collector = Collector(ScriptedEngine(lambda prompt, request: "no list"), pool)
-        (proposals,) = collector.run([propose(setting(cfg), hierarchical(cfg), TASK, 1, 1.0, 1, 1)])
-        (episode,) = collector.run([execute(setting(cfg), hierarchical(cfg), TASK, proposals[0], 1.0, 1, 1)])
+        (proposals,) = collector.run([propose(spec(cfg), hierarchical(cfg), TASK, 1, 1.0, 1, 1)])
+        (episode,) = collector.run([execute(spec(cfg), hierarchical(cfg), TASK, proposals[0], 1.0, 1, 1)])
     assert episode.stop is StopReason.MALFORMED_BLUEPRINT
     assert episode.score == 0.0

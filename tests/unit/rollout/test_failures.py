@@ -12,7 +12,7 @@ from himac.config_file import load_config
 from himac.envs.pool import EnvPool, EnvResult
 from himac.errors import EndpointError, EnvironmentFailureError
 from himac.rollout.collect import Collector
-from himac.rollout.episode import Setting, flat_episode
+from himac.rollout.episode import EpisodeSpec, flat_episode
 from himac.rollout.failures import FailureLog, some_sound
 from himac.rollout.runtime import make_agent
 from himac.types import Episode, StopReason, Task
@@ -56,10 +56,10 @@ def test_equal_errors_are_told_once_with_their_count(caplog: pytest.LogCaptureFi
     config = load_config(None, ["agent.name=flat", "env.step_limit=4"])
     benchmark = rogue.RogueBenchmark()
     agent = make_agent(config, ByteTokenizer(), benchmark)
-    setting = Setting(benchmark, config, 400)
+    spec = EpisodeSpec(benchmark, config, 400)
     ways = ["reward nan"] * 5 + ["reward inf"] * 2 + [""]
     with EnvPool(benchmark.make_env) as pool, caplog.at_level(logging.ERROR):
-        programs = [flat_episode(setting, agent, rogue.task(way), 1.0, n, 0) for n, way in enumerate(ways)]  # type: ignore[arg-type]
+        programs = [flat_episode(spec, agent, rogue.task(way), 1.0, n, 0) for n, way in enumerate(ways)]  # type: ignore[arg-type]
         done = Collector(ScriptedEngine(lambda *_: "red"), pool).run(programs)
     assert [one.stop is StopReason.ENV_ERROR for one in done] == [True] * 7 + [False]
     told = [record.getMessage() for record in caplog.records]

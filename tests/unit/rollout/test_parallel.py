@@ -38,7 +38,7 @@ def parallel(model: Path) -> Iterator[Runtime]:
 
 def roll(runtime: Runtime, seen: list[Any] | None = None) -> list[Episode]:
     tasks = runtime.benchmark.tasks("valid")
-    programs = [flat_episode(runtime.setting, runtime.agent, task, 1.0, seed, 0) for task in tasks for seed in range(2)]
+    programs = [flat_episode(runtime.spec, runtime.agent, task, 1.0, seed, 0) for task in tasks for seed in range(2)]
     return runtime.collector.run(programs, None if seen is None else seen.append)
 
 
@@ -76,8 +76,8 @@ def test_a_program_that_fails_elsewhere_fails_here_and_for_good(model: Path) -> 
     """What the worker still had to send would be taken for results of the next run."""
     with build_runtime(toy_config("grpo"), str(model), 8, ColourBenchmark(), workers=2) as runtime:
         tasks = runtime.benchmark.tasks("valid")
-        good = flat_episode(runtime.setting, runtime.agent, tasks[0], 1.0, 0, 0)
-        broken = flat_episode(runtime.setting, runtime.agent, tasks[1], "hot", 0, 0)  # type: ignore[arg-type]
+        good = flat_episode(runtime.spec, runtime.agent, tasks[0], 1.0, 0, 0)
+        broken = flat_episode(runtime.spec, runtime.agent, tasks[1], "hot", 0, 0)  # type: ignore[arg-type]
         with pytest.raises(TrainingError, match="rollout worker failed"):
             runtime.collector.run([good, broken])
         with pytest.raises(TrainingError, match="the rollout failed before"):
@@ -110,7 +110,7 @@ def test_results_are_told_one_at_a_time(parallel: Runtime) -> None:
 
     collector = ParallelCollector(Here(), 2, There)  # type: ignore[arg-type]
     tasks = parallel.benchmark.tasks("valid")
-    done = collector.run([flat_episode(parallel.setting, parallel.agent, task, 1.0, 0, 0) for task in tasks], slow)
+    done = collector.run([flat_episode(parallel.spec, parallel.agent, task, 1.0, 0, 0) for task in tasks], slow)
     assert set(done) == {"ours", "theirs"}
     assert most == 1
 

@@ -15,7 +15,7 @@ from himac.envs.gym import GymBenchmark
 from himac.envs.pool import EnvPool, EnvResult
 from himac.errors import ConfigError, DataError, EnvironmentFailureError, MissingDependencyError
 from himac.rollout.collect import Collector
-from himac.rollout.episode import Setting
+from himac.rollout.episode import EpisodeSpec
 from himac.rollout.preflight import check_room, first_task, try_environment
 from himac.rollout.runtime import Runtime
 from support.toy import ByteTokenizer, ColourBenchmark, ScriptedEngine
@@ -80,8 +80,8 @@ def test_a_prompt_needs_room_for_a_reply(kind: Any, rules: str) -> None:
 
     def check(room: int) -> None:
         with EnvPool(benchmark.make_env) as pool:
-            setting, collector = Setting(benchmark, config, room), Collector(engine, pool)
-            parts: Any = (config, benchmark, None, engine, agent, pool, collector, setting)
+            spec, collector = EpisodeSpec(benchmark, config, room), Collector(engine, pool)
+            parts: Any = (config, benchmark, None, engine, agent, pool, collector, spec)
             check_room(Runtime(*parts), opening)
 
     check(tokens + 1)
