@@ -8,13 +8,11 @@ from pathlib import Path
 from himac.cli.console import console
 from himac.inert import inert
 
-PAGE = "report.html"
-
 
 def report_command(folders: Sequence[Path], output: Path | None) -> None:
     """Write the page and, for what is a training run itself, `summary.md` and `learning_curve.png` beside its files."""
     from himac.report.runs import METRICS
-    from himac.report.web import write_page
+    from himac.report.web import PAGE, write_page
 
     page = output or (folders[0] / PAGE if len(folders) == 1 else Path(PAGE))
     write_page(folders, page)
@@ -27,7 +25,7 @@ def report_command(folders: Sequence[Path], output: Path | None) -> None:
 
 def write_report(run_dir: Path) -> None:
     """The three files of one run."""
-    from himac.report.web import write_page
+    from himac.report.web import PAGE, write_page
 
     _write_summary(run_dir)
     write_page([run_dir], run_dir / PAGE)

@@ -73,11 +73,30 @@ class Trajectories:
     left_out: int = 0
 
 
+def _spread(episodes: Sequence[Record], most: int) -> list[Record]:
+    """At most so many, evenly over the whole."""
+    count = min(len(episodes), most)
+    return [episodes[number * len(episodes) // count] for number in range(count)]
+
+
+def _kinds(episodes: Sequence[Record]) -> Iterator[dict[str, Any]]:
+    """Of all episodes by task type: how many, how many solved, why the others ended."""
+    for kind in sorted({str(record["kind"]) for record in episodes}):
+        own = [record for record in episodes if str(record["kind"]) == kind]
+        stops = Counter(str(record["stop"]) for record in own if not record["success"])
+        yield {
+            "kind": inert(kind),
+            "count": len(own),
+            "solved": sum(bool(record["success"]) for record in own),
+            "reasons": [[inert(reason), times] for reason, times in stops.most_common()],
+        }
+
+
 def trajectories(runs: Sequence[Run], most: int = MOST_EPISODES) -> Trajectories:
     """Episodes of evaluations and of training.
 
     Args:
-        most: Where there are more, every source gives its first ones, so that all still show the same tasks.
+        most: Where there are more, every source gives some of all its parts: the same tasks where sources are as long.
 
     Raises:
         DataError: a file of theirs is damaged.
@@ -91,10 +110,11 @@ def trajectories(runs: Sequence[Run], most: int = MOST_EPISODES) -> Trajectories
     words: dict[str, dict[str, int]] = {name: {} for name in ("task", "kind", "stop", "group", "plan")}
     packed, size = list[str](), 0
     for number, source in enumerate(played):
-        kept = source.episodes[:share]
+        kept = _spread(source.episodes, share)
         made.sources.append(
             {"run": source.run, "label": source.label, "split": source.split, "training": source.training}
             | {"iteration": source.iteration, "split_hash": str(kept[0].get("split_hash") or "") if kept else ""}
+            | {"count": len(source.episodes), "kinds": list(_kinds(source.episodes))}
         )
         made.pictures |= _pictures(source.folder, kept, _PICTURES_BYTES - sum(map(len, made.pictures.values())))
         for record in kept:

@@ -17,6 +17,7 @@ from himac.report.runs import find_runs, read_runs, run_data, series_data, table
 from himac.report.trajectories import MOST_EPISODES, Trajectories, trajectories
 from himac.store.atomic import WriteGuard, write_text
 
+PAGE = "report.html"
 STYLES = ("vendor/uPlot.min.css", "style.css", "episodes.css", "print.css")
 LIBRARY = "vendor/uPlot.iife.min.js"
 SCRIPTS = (

@@ -78,6 +78,23 @@ def test_more_episodes_than_a_page_holds(tmp_path: Path) -> None:
     # Sources of 2, 100 and 2: at most 6 of each make 10.
     assert [made.episodes["source"].count(n) for n in range(3)] == [2, 6, 2]
     assert made.left_out == 94
+    assert [source["count"] for source in made.sources] == [2, 100, 2]
+
+
+def test_figures_are_of_all_episodes_and_those_shown_of_all_parts(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run")
+    lines = [told(f"t{n:02d}") | {"kind": "ab"[n >= 60], "success": n % 3 == 0} for n in range(80)]
+    write_lines(folder / "eval" / "iteration-000002" / "results.jsonl", lines)
+    made = of(folder, most=20)
+    # 0, 3, .. 57 of the first 60 and 60, 63, .. 78 of the others are solved.
+    found = [
+        (one["kind"], one["count"], one["solved"], sum(n for _, n in one["reasons"]))
+        for one in made.sources[-1]["kinds"]
+    ]
+    assert found == [("a", 60, 20, 40), ("b", 20, 7, 13)]
+    shown = [made.episodes["words"]["kind"][kind] for kind in made.episodes["kind"]]
+    assert shown.count("a") in (12, 13, 14)
+    assert shown.count("b") in (4, 5)
 
 
 def test_hostile_text_is_inert_and_bounded(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ function showConfiguration() {
   }
   const splits = new Map();
   for (const source of page.sources) {
-    if (source.split_hash) splits.set(JSON.stringify([page.runs[source.run].name, source.split, source.split_hash]), episodesOf(page.sources.indexOf(source)).length);
+    if (source.split_hash) splits.set(JSON.stringify([page.runs[source.run].name, source.split, source.split_hash]), source.count);
   }
   const rows = [...splits].map(([key, episodes]) => [...JSON.parse(key), episodes]);
   if (rows.length) {

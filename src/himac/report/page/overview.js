@@ -14,12 +14,11 @@ function factsOf(run, number) {
       ` (best ${percent(told.best)}) over ${whole(last(run.eval.env_steps))} environment steps and ${whole(last(run.eval.iteration))} iterations.`]);
   } else if (told) facts.push([`One evaluation: ${percent(told.last)} of the tasks solved.`]);
   const final = last(evaluations().filter((source) => source.run === number));
-  const worst = final ? byKind(episodesOf(final.n))[0] : null;
+  const worst = final ? byKind(final)[0] : null;
   if (worst && worst.reasons.length) {
     const [reason, times] = worst.reasons[0];
-    const failed = worst.numbers.length - solved(worst.numbers);
-    facts.push(['The worst type at the end is ', el('strong', {class: 'foreign'}, worst.kind), `: ${percent(worst.share)} of ${worst.numbers.length} solved. `
-      + `${times} of its ${failed} failures end as `, el('code', null, reason), REASONS[reason] ? `: ${REASONS[reason]}. ` : '. ',
+    facts.push(['The worst type at the end is ', el('strong', {class: 'foreign'}, worst.kind), `: ${percent(worst.solved / worst.count)} of ${worst.count} solved. `
+      + `${times} of its ${worst.count - worst.solved} failures end as `, el('code', null, reason), REASONS[reason] ? `: ${REASONS[reason]}. ` : '. ',
     el('button', {type: 'button', on: {click: () => showFailures(final.n, worst.kind)}}, 'Show these failures')]);
   }
   const plans = page.blueprints.filter((told_) => told_.run === number);

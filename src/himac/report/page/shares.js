@@ -6,21 +6,10 @@ const bar = (share) => {
   return el('span', {class: 'bar', 'aria-hidden': 'true'}, filled);
 };
 
-function tally(numbers, name) {
-  const counts = new Map();
-  for (const n of numbers) counts.set(word(name, n), (counts.get(word(name, n)) || 0) + 1);
-  return [...counts].sort((a, b) => b[1] - a[1]);
-}
-
 const solved = (numbers) => numbers.filter((n) => index.success[n]).length;
 
-/** Rows by task type of these episodes, the worst first: `{kind, numbers, share, reasons}`. */
-function byKind(numbers) {
-  return tally(numbers, 'kind').map(([kind]) => {
-    const own = numbers.filter((n) => word('kind', n) === kind);
-    return {kind, numbers: own, share: solved(own) / own.length, reasons: tally(own.filter((n) => !index.success[n]), 'stop')};
-  }).sort((a, b) => a.share - b.share);
-}
+/** Rows by task type of all episodes of a source, the worst first: `{kind, count, solved, reasons}`. */
+const byKind = (source) => [...source.kinds].sort((a, b) => a.solved / a.count - b.solved / b.count);
 
 const evaluations = () => page.sources.map((source, n) => ({...source, n})).filter((source) => !source.training);
 
@@ -29,12 +18,11 @@ function showTypes() {
   if (!found.length) return;
   const body = el('div');
   const draw = (source) => {
-    const numbers = episodesOf(Number(source));
-    const rows = byKind(numbers).map(({kind, numbers: own, share, reasons}) => [kind, own.length, percent(share), bar(share),
+    const rows = byKind(page.sources[source]).map(({kind, count, solved: won, reasons}) => [kind, count, percent(won / count), bar(won / count),
       reasons.map(([reason, times]) => `${reason} ${times}`).join(', ') || 'none']);
     replace(body, table(['type', 'episodes', 'success', '', 'failures by stop reason'], rows, sourceName(page.sources[source])),
-      el('ul', {class: 'note'}, tally(numbers, 'stop').filter(([reason]) => REASONS[reason])
-        .map(([reason]) => el('li', null, `${reason}: ${REASONS[reason]}`))));
+      el('ul', {class: 'note'}, [...new Set(page.sources[source].kinds.flatMap((one) => one.reasons.map(([reason]) => reason)))].filter((reason) => REASONS[reason])
+        .map((reason) => el('li', null, `${reason}: ${REASONS[reason]}`))));
   };
   section('types', 'Success by task type', el('div', {class: 'controls'},
     choice('Evaluation', found.map((source) => [source.n, sourceName(source)]), last(found).n, draw)), body);
