@@ -174,11 +174,16 @@ def play(
     split: Annotated[str | None, typer.Option(help="Split to draw from. Default: env.eval_split.")] = None,
     task: Annotated[str | None, typer.Option(help="Task id, or its number in the split.")] = None,
     delay: Annotated[float, typer.Option(min=0, help="Seconds between turns.")] = 0.3,
+    step: Annotated[bool, typer.Option("--step", help="Wait for Enter after each turn.")] = False,
+    replay: Annotated[
+        bool,
+        typer.Option("--replay", help="A recorded episode of a run or a folder of results, without a model."),
+    ] = False,
 ) -> None:
     """Watch one episode: the blueprint, the active sub-goal, the actions."""
     from himac.cli.play import play_command
 
-    play_command(config, overrides or [], model, split, task, delay)
+    play_command(config, overrides or [], model, split, task, delay, step, replay)
 
 
 @app.command()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -10,6 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
+from himac.cli.blocks import blocks
 from himac.cli.console import console
 from himac.cli.runs import choose
 from himac.config_file import load_config
@@ -28,8 +31,22 @@ def play_command(
     split: str | None,
     task_id: str | None,
     delay: float,
+    step: bool = False,
+    recorded: bool = False,
 ) -> None:
-    """Run one greedy episode and show blueprint, active sub-goal, actions and observations."""
+    """Run one greedy episode, or show a recorded one: blueprint, active sub-goal, actions and observations.
+
+    Args:
+        step: Wait for Enter after each turn.
+        recorded: Show what stands in the results of the run, without its model.
+    """
+    if step and not sys.stdin.isatty():
+        raise ConfigError("--step waits for Enter after each turn, so it needs a terminal; leave it out")
+    screen = Screen(console, delay, step)
+    if recorded:
+        from himac.cli.replay import replay
+
+        return replay(config_path, task_id, screen)
     chosen = choose(config_path, model)
     config = load_config(chosen.config, overrides)
     benchmark = build_benchmark(config)
@@ -38,11 +55,11 @@ def play_command(
         raise ConfigError(
             f"benchmark '{config.env.name}' has no split '{split}'; choose one of {', '.join(benchmark.splits())}"
         )
-    task = _pick(benchmark.tasks(split), task_id)
+    task = pick(benchmark.tasks(split), task_id)
     (opening,) = try_environment(config, benchmark, [task])
     with build_runtime(config, str(chosen.model) if chosen.model else None, 4, benchmark) as runtime:
         check_room(runtime, opening)
-        play(runtime, task, Screen(console, delay))
+        play(runtime, task, screen)
 
 
 def play(runtime: Runtime, task: Task, screen: Screen) -> Episode:
@@ -60,11 +77,14 @@ class Screen:
 
     Attributes:
         delay: Seconds to wait after each turn.
-        started: A turn has been shown. Pictures are shown in words, the first one before the first action.
+        step: Wait for Enter instead.
+        started: A turn has been shown. Pictures are shown in blocks of colour where the terminal has all colours, else
+            in words, the first one before the first action.
     """
 
     console: Console
     delay: float = 0.0
+    step: bool = False
     started: bool = False
 
     def task(self, task: Task) -> None:
@@ -86,9 +106,16 @@ class Screen:
             self.started = True
             self._say(f"> {turn.action}", "cyan")
             self._say(_indented(in_words(turn.observation)), "red" if turn.invalid else "")
+            if isinstance(turn.observation, Scene) and self.console.color_system == "truecolor":
+                for image in turn.observation.pictures:
+                    self.console.print(blocks(image))
         if turn.sub_done:
             self._say("<sub_done>", "green")
-        time.sleep(self.delay)
+        if self.step:
+            with contextlib.suppress(EOFError):
+                input()
+        else:
+            time.sleep(self.delay)
 
     def end(self, episode: Episode) -> None:
         """How the episode ended."""
@@ -104,7 +131,8 @@ def _indented(text: str) -> str:
     return "  " + text.replace("\n", "\n  ")
 
 
-def _pick(tasks: Sequence[Task], task_id: str | None) -> Task:
+def pick(tasks: Sequence[Task], task_id: str | None) -> Task:
+    """The task of this id, or of this number; the first one by default."""
     wanted = "0" if task_id is None else task_id
     if wanted.isdecimal() and int(wanted) < len(tasks):
         return tasks[int(wanted)]

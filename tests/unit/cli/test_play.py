@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,12 @@ from rich.console import Console
 
 from himac.agents.flat import FlatAgent
 from himac.agents.hierarchical import HierarchicalAgent
-from himac.cli.play import Screen, _pick, play
+from himac.cli.play import Screen, pick, play, play_command
+from himac.cli.replay import replay
 from himac.config_file import load_config
 from himac.envs.pool import EnvPool
-from himac.errors import ConfigError
+from himac.errors import ConfigError, DataError
+from himac.evaluation.records import write_results
 from himac.rollout.collect import Collector
 from himac.rollout.episode import EpisodeSpec
 from himac.rollout.runtime import Runtime
@@ -102,11 +105,43 @@ def test_a_malformed_blueprint_is_named() -> None:
 
 def test_tasks_by_number_and_id() -> None:
     tasks = ColourBenchmark().tasks("valid")
-    assert _pick(tasks, None) == tasks[0]
-    assert _pick(tasks, "2") == tasks[2]
-    assert _pick(tasks, tasks[3].id) == tasks[3]
+    assert pick(tasks, None) == tasks[0]
+    assert pick(tasks, "2") == tasks[2]
+    assert pick(tasks, tasks[3].id) == tasks[3]
     for wrong in ("99", "²", "nothing"):
         with pytest.raises(ConfigError, match="no task"):
-            _pick(tasks, wrong)
+            pick(tasks, wrong)
     with pytest.raises(ConfigError, match="no task"):
-        _pick([], None)
+        pick([], None)
+
+
+def test_a_recorded_episode_is_shown_as_it_was(tmp_path: Path) -> None:
+    played = Scripted(["1. say red\n2. say blue", "fly", "red<sub_done>", "blue"])
+    folder = tmp_path / "run" / "eval" / "iteration-000003"
+    write_results(folder / "results.jsonl", [played.episode], "h")
+    output = io.StringIO()
+    replay(tmp_path / "run", None, Screen(Console(file=output, width=100, highlight=False)))
+    assert output.getvalue() == played.output.getvalue()
+    with pytest.raises(ConfigError, match="no task 'other'"):
+        replay(folder, "other", Screen(Console(file=output)))
+    with pytest.raises(DataError, match="holds no recorded episodes"):
+        replay(tmp_path, None, Screen(Console(file=output)))
+
+
+def test_pictures_are_blocks_of_colour_where_there_are_colours() -> None:
+    image = np.zeros((4, 2, 3), np.uint8)
+    image[0, 0] = (255, 0, 0)
+    scene = observed({"image": image})
+    output = io.StringIO()
+    screen = Screen(Console(file=output, width=60, force_terminal=True, color_system="truecolor"))
+    screen.turn(Turn("up", scene, 0.0, False, False, 0, 0, "start"))
+    assert output.getvalue().count("▀") == 4  # 2 columns, 4 rows of pixels
+    assert "38;2;255;0;0" in output.getvalue()
+    plain = io.StringIO()
+    Screen(Console(file=plain, width=60)).turn(Turn("up", scene, 0.0, False, False, 0, 0, "start"))
+    assert "▀" not in plain.getvalue()
+
+
+def test_stepping_needs_a_terminal(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="needs a terminal"):
+        play_command(tmp_path, [], None, None, None, 0.0, step=True)
