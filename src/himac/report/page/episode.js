@@ -66,6 +66,7 @@ async function episodeView(n) {
     el('h3', {class: 'foreign', tabindex: -1}, word('task', n)),
     el('p', null, outcome(n), ` · ${word('kind', n)} · ${word('stop', n)} after ${index.steps[n]} steps · return ${index.return[n].toFixed(2)} · ${sourceName(source)} · split ${source.split || 'unknown'}`),
     REASONS[word('stop', n)] ? el('p', {class: 'note'}, `It ended because ${REASONS[word('stop', n)]}.`) : null,
+    index.success[n] ? null : el('p', {class: 'note'}, 'Its return is below the sum of its rewards: a failure also pays a penalty, and the worst that its other steps could have cost.'),
     group.length > 1 ? el('p', null, el('button', {type: 'button', on: {click: (event) => showGroup(group, event.target)}},
       `Compare the ${group.length} episodes of group ${word('group', n)}`)) : null,
     episode.error ? el('div', {class: 'bad'}, long(episode.error)) : null,

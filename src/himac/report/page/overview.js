@@ -18,8 +18,8 @@ function factsOf(run, number) {
   if (worst && worst.reasons.length) {
     const [reason, times] = worst.reasons[0];
     facts.push(['The worst type at the end is ', el('strong', {class: 'foreign'}, worst.kind), `: ${percent(worst.solved / worst.count)} of ${worst.count} solved. `
-      + `${times} of its ${worst.count - worst.solved} failures end as `, el('code', null, reason), REASONS[reason] ? `: ${REASONS[reason]}. ` : '. ',
-    el('button', {type: 'button', on: {click: () => showFailures(final.n, worst.kind)}}, 'Show these failures')]);
+      + `${times} of its ${worst.count - worst.solved} failures have the stop reason `, el('code', null, reason), REASONS[reason] ? `: ${REASONS[reason]}. ` : '. ',
+    el('button', {type: 'button', on: {click: () => showFailures(final.n, worst.kind)}}, `Show all ${worst.count - worst.solved} failures of this type`)]);
   }
   const plans = page.blueprints.filter((told_) => told_.run === number);
   if (plans.length > 1) facts.push(planChange(plans[0], last(plans)));
@@ -37,7 +37,7 @@ function planChange(first, final) {
     .filter(([, more]) => Math.abs(more) >= 0.05).slice(0, 4);
   return [`The planner, from iteration ${first.iteration} to ${final.iteration}: ${percent(final.changed)} of the tasks have another blueprint; `
     + `${plain(first.goals)} → ${plain(final.goals)} sub-goals`,
-  verbs.length ? `; sub-goals a blueprint that begin with ${verbs.map(([verb, more]) => `“${verb}” ${more > 0 ? '+' : '−'}${Math.abs(more).toFixed(2)}`).join(', ')}` : '', '. ',
+  verbs.length ? `; in a blueprint, ${verbs.map(([verb, more]) => `${more > 0 ? '+' : '−'}${Math.abs(more).toFixed(2)} sub-goals that begin with “${verb}”`).join(', ')}` : '', '. ',
   el('a', {href: '#blueprints'}, 'Compare blueprints'), '.'];
 }
 
