@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from himac.cli.export import export_command
+from himac.cli.export import export_command, inspect_command
 from himac.errors import ConfigError
 from support.run_folders import make_run
 
@@ -15,7 +15,7 @@ log = pytest.importorskip("inspect_ai.log", reason="needs the extra himac[inspec
 
 def test_a_log_of_each_evaluation_and_recorded_phase(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run")
-    export_command(run, tmp_path / "logs", inspect=True)
+    inspect_command(run, tmp_path / "logs")
     names = sorted(path.name for path in (tmp_path / "logs").iterdir())
     assert names == ["run-evaluation-0.eval", "run-evaluation-2.eval", "run-training-macro-1.eval"]
     told = log.read_eval_log(str(tmp_path / "logs" / "run-evaluation-2.eval"))
@@ -43,6 +43,6 @@ def test_a_log_of_each_evaluation_and_recorded_phase(tmp_path: Path) -> None:
     assert [sample.id for sample in recorded.samples] == ["train-a1/0 a1/0/0", "train-a1/0 a1/0/1"]
 
 
-def test_the_format_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="--inspect"):
-        export_command(tmp_path, None, inspect=False)
+def test_a_model_needs_a_place(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="give the directory to create"):
+        export_command(tmp_path, None, None, merge=False)
